@@ -1,0 +1,199 @@
+"""Every exception that a caller of nodeflow can catch.
+
+NodeflowError
+├── UsageError                  the command or call was wrong: no such file, graph or node
+├── GraphError                  the graph was written wrongly, at the line that the message names
+│   └── GraphInvalidError       all the problems that the post-processors found
+├── PayloadError                a value that can't be encoded, or bytes that can't be decoded
+├── StorageError                the server refused or failed
+│   ├── StorageConnectionError  no server there, or it refused us
+│   ├── StorageTimeoutError     the server didn't answer in time
+│   ├── StoreClosedError        a call after close()
+│   └── EmbeddedServerError     the embedded server can't be started
+├── NodeFailedError             a node raised while it was stepped
+├── InputChangedError           a node changed the value that it was given
+└── JobError                    a job can't start or can't go on
+    ├── UnfinishedJobError      items of an earlier job still wait
+    └── LoopDiedError           a process of a loop died
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NodeflowError(Exception):
+    """The root of all errors that nodeflow raises on purpose."""
+
+
+class UsageError(NodeflowError):
+    """The command or call was wrong; the message says what to do instead."""
+
+
+class GraphError(NodeflowError):
+    """The graph was written wrongly.
+
+    Args:
+        problem: what is wrong and what to do.
+        location: `file:line` of the user's code, or None where there is none.
+    """
+
+    def __init__(self, problem: str, location: str | None = None) -> None:
+        super().__init__(problem, location)
+        self.problem, self.location = problem, location
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.problem}" if self.location else self.problem
+
+
+class GraphInvalidError(GraphError):
+    """All the problems that the post-processors found in a graph, a line for each."""
+
+    def __init__(self, graph: str, problems: Sequence[str]) -> None:
+        super().__init__(graph, None)
+        self.args = (graph, tuple(problems))
+        self.graph, self.problems = graph, tuple(problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"graph {self.graph!r} has {count} problem{'' if count == 1 else 's'}:"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+
+
+class PayloadError(NodeflowError):
+    """A value that can't be encoded, or bytes that can't be decoded.
+
+    Args:
+        path: where in the value, as in `$.rows[3].when`.
+        reason: what stands there and why it is refused.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class StorageError(NodeflowError):
+    """The server refused a command or failed at it."""
+
+
+class StorageConnectionError(StorageError):
+    """There is no server at the address, or it refused us.
+
+    Args:
+        address: the server's address, without its password.
+        reason: what the system or the server said.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address, self.reason = address, reason
+
+    def __str__(self) -> str:
+        return (
+            f"can't reach the server at {self.address}: {self.reason}. "
+            "Start a Redis or Valkey server there (and set NODEFLOW_URL to its address), "
+            "or use the embedded one: DataStore.embedded('.nodeflow'), which is also what "
+            "DataStore.open() gives when neither NODEFLOW_URL nor REDIS_URL is set"
+        )
+
+
+class StorageTimeoutError(StorageError):
+    """The server didn't answer in time; whether the command was carried out is not known."""
+
+    def __init__(self, operation: str, address: str) -> None:
+        super().__init__(operation, address)
+        self.operation, self.address = operation, address
+
+    def __str__(self) -> str:
+        return (
+            f"{self.operation}: no answer in time from {self.address}; whether it was carried out is not known"
+        )
+
+
+class StoreClosedError(StorageError):
+    """A call on a store after its `close()`."""
+
+    def __str__(self) -> str:
+        return "this store is closed: make a new DataStore, or close it later"
+
+
+class EmbeddedServerError(StorageError):
+    """The embedded server can't be started or used; the message says why and what to do."""
+
+
+class NodeFailedError(NodeflowError):
+    """A node raised while it was stepped.
+
+    Args:
+        node: the node's id.
+        item: the id of the item on which it raised.
+        trace: the traceback, from the first frame of the user's own code on.
+    """
+
+    def __init__(self, node: str, item: str, trace: str) -> None:
+        super().__init__(node, item, trace)
+        self.node, self.item, self.trace = node, item, trace
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} failed on item {self.item}:\n{self.trace}"
+
+
+class InputChangedError(NodeflowError):
+    """A node changed the value that it was given, which other nodes share with it."""
+
+    def __init__(self, node: str, item: str) -> None:
+        super().__init__(node, item)
+        self.node, self.item = node, item
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node!r} changed its own input on item {self.item}; other nodes share that value: "
+            "make a copy and change the copy"
+        )
+
+
+class JobError(NodeflowError):
+    """A job can't start or can't go on."""
+
+
+class UnfinishedJobError(JobError):
+    """Items of an earlier job still wait in the channels of the graph.
+
+    Args:
+        graph: the graph's name.
+        waiting: the number of waiting items by queue.
+    """
+
+    def __init__(self, graph: str, waiting: dict[str, int]) -> None:
+        super().__init__(graph, waiting)
+        self.graph, self.waiting = graph, waiting
+
+    def __str__(self) -> str:
+        queues = ", ".join(f"{count} in {queue}" for queue, count in self.waiting.items())
+        return (
+            f"an earlier job of graph {self.graph!r} left items behind: {queues}. "
+            "Discard them and start anew with `nodeflow run --fresh` or engine.run(fresh=True)"
+        )
+
+
+class LoopDiedError(JobError):
+    """A process of a loop died, so the job was stopped.
+
+    Args:
+        loop: the loop's name.
+        slot: which of its processes, as in `parse/1`.
+        cause: how it died, as in `killed by SIGKILL`.
+        output: the last lines that it wrote to its standard error.
+    """
+
+    def __init__(self, loop: str, slot: str, cause: str, output: str = "") -> None:
+        super().__init__(loop, slot, cause, output)
+        self.loop, self.slot, self.cause, self.output = loop, slot, cause, output
+
+    def __str__(self) -> str:
+        text = f"process {self.slot} of loop {self.loop!r} {self.cause}, so the job was stopped"
+        return f"{text}:\n{self.output}" if self.output else text
