@@ -109,9 +109,7 @@ class StorageTimeoutError(StorageError):
         self.operation, self.address = operation, address
 
     def __str__(self) -> str:
-        return (
-            f"{self.operation}: no answer in time from {self.address}; whether it was carried out is not known"
-        )
+        return f"{self.operation}: no answer in time from {self.address}; whether it was carried out is not known"
 
 
 class StoreClosedError(StorageError):

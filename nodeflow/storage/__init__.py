@@ -1,0 +1,32 @@
+"""Queues, cache and the one connection below them, behind the facade DataStore."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodeflow.storage.cache import CacheStore
+    from nodeflow.storage.connection import RedisConnection
+    from nodeflow.storage.datastore import DataStore
+    from nodeflow.storage.lease import Item, Lease
+    from nodeflow.storage.ledger import Ledger
+    from nodeflow.storage.queue import QueueStore
+
+__all__ = ["CacheStore", "DataStore", "Item", "Lease", "Ledger", "QueueStore", "RedisConnection"]
+
+_HOMES = {
+    "CacheStore": "cache",
+    "DataStore": "datastore",
+    "Item": "lease",
+    "Lease": "lease",
+    "Ledger": "ledger",
+    "QueueStore": "queue",
+    "RedisConnection": "connection",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,87 @@
+"""CacheStore: values by key, for as long as they are wanted."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.keys import Keys
+from nodeflow.values import decode, encode
+
+
+class CacheStore:
+    """Values kept by key, with or without a time to live.
+
+    Args:
+        connection: the connection that all stores share.
+        keys: the names of the keys.
+    """
+
+    def __init__(self, connection: RedisConnection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+
+    async def set(self, key: str, value: Any, ttl: float | timedelta | None = None) -> None:
+        """Keep a value (SET, or SETEX / PX with a time to live).
+
+        Args:
+            key: its name.
+            value: what JSON can hold.
+            ttl: seconds until it goes, at least a millisecond; None keeps it for ever.
+
+        Raises:
+            PayloadError: the value can't be held, with the path of the part; nothing was sent.
+            ValueError: the time to live is not above 0.
+        """
+        name, data, milliseconds = self._keys.cache(key), encode(value), _milliseconds(ttl)
+        client = await self._connection.ensure_connection()
+        with self._connection.errors(f"set {key!r}"):
+            if milliseconds is None:
+                await client.set(name, data)
+            elif milliseconds % 1000:
+                await client.set(name, data, px=milliseconds)
+            else:
+                await client.setex(name, milliseconds // 1000, data)
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value kept under a key, or `default` when there is none (GET)."""
+        name = self._keys.cache(key)
+        client = await self._connection.ensure_connection()
+        with self._connection.errors(f"get {key!r}"):
+            data = await client.get(name)
+        return default if data is None else decode(data)
+
+    async def delete(self, key: str) -> bool:
+        """Remove a key; whether there was one (DEL)."""
+        name = self._keys.cache(key)
+        client = await self._connection.ensure_connection()
+        with self._connection.errors(f"delete {key!r}"):
+            return bool(await client.delete(name))
+
+    async def exists(self, key: str) -> bool:
+        """Whether a value is kept under a key (EXISTS)."""
+        name = self._keys.cache(key)
+        client = await self._connection.ensure_connection()
+        with self._connection.errors(f"exists {key!r}"):
+            return bool(await client.exists(name))
+
+    async def ttl(self, key: str) -> float | None:
+        """Seconds until a key goes; None when it stays for ever or isn't there (PTTL)."""
+        name = self._keys.cache(key)
+        client = await self._connection.ensure_connection()
+        with self._connection.errors(f"ttl of {key!r}"):
+            milliseconds = await client.pttl(name)
+        return milliseconds / 1000 if milliseconds >= 0 else None
+
+
+def _milliseconds(ttl: float | timedelta | None) -> int | None:
+    if ttl is None:
+        return None
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float | timedelta):
+        raise TypeError(f"ttl must be seconds (int, float or timedelta), not {type(ttl).__name__}")
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}: use delete() to remove a key")
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,143 @@
+"""DataStore: the one door to queues and cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from attrs import evolve
+
+from nodeflow.settings import Settings
+from nodeflow.storage.address import tcp_url
+from nodeflow.storage.cache import CacheStore
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.keys import Keys
+from nodeflow.storage.ledger import Ledger
+from nodeflow.storage.queue import QueueStore
+
+
+class DataStore:
+    """Queues and a cache on one server; connects on first use.
+
+    Args:
+        host: the server's host.
+        port: its port.
+        db: its database.
+        password: its password.
+        pool_size: how many connections this process may hold, at least 4.
+        prefix: what stands before each key; a part in braces makes all keys share a cluster's slot.
+
+    Raises:
+        ValueError: when one of them can't be right.
+    """
+
+    queue: QueueStore
+    """First in, first out queues."""
+
+    cache: CacheStore
+    """Values by key."""
+
+    connection: RedisConnection
+    """The connection that both share."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 6379,
+        db: int = 0,
+        password: str | None = None,
+        pool_size: int = 10,
+        prefix: str = "",
+    ) -> None:
+        url = tcp_url(host, port, db, password)
+        self._assemble(RedisConnection(Settings(url=url, pool_size=pool_size)), prefix)
+
+    @classmethod
+    def from_url(cls, url: str, *, pool_size: int = 10, prefix: str = "") -> Self:
+        """A store on the server at a URL.
+
+        Args:
+            url: `redis://`, `rediss://` (TLS, verified), `unix://`, `valkey://` or `valkeys://`.
+            pool_size: how many connections this process may hold, at least 4.
+            prefix: what stands before each key.
+
+        Raises:
+            ValueError: when the URL is wrong.
+        """
+        return cls._over(RedisConnection(Settings(url=url, pool_size=pool_size)), prefix)
+
+    @classmethod
+    def open(cls, settings: Settings | None = None, *, prefix: str = "") -> Self:
+        """A store on the server that the settings name, else on the embedded one.
+
+        Args:
+            settings: None reads them from the environment: `NODEFLOW_URL` or `REDIS_URL`, `NODEFLOW_FOLDER`.
+            prefix: what stands before each key.
+        """
+        return cls._over(RedisConnection(settings or Settings.from_env()), prefix)
+
+    @classmethod
+    def embedded(cls, folder: Path | str = ".nodeflow", *, pool_size: int = 10, prefix: str = "") -> Self:
+        """A store on the embedded server, which all processes that name this folder share.
+
+        Args:
+            folder: where the server keeps its data and its socket.
+            pool_size: how many connections this process may hold, at least 4.
+            prefix: what stands before each key.
+        """
+        return cls._over(RedisConnection(Settings(folder=Path(folder), pool_size=pool_size)), prefix)
+
+    @property
+    def settings(self) -> Settings:
+        """What another process needs to open the same store; the folder is absolute."""
+        settings = self.connection.settings
+        return evolve(settings, folder=settings.folder.absolute())
+
+    @property
+    def prefix(self) -> str:
+        """What stands before each key."""
+        return self._keys.prefix
+
+    def scoped(self, prefix: str) -> DataStore:
+        """A view of this store with a longer prefix, over the same connection, which it doesn't close."""
+        view = DataStore._over(self.connection, self.prefix + prefix)
+        view._owns_connection = False
+        return view
+
+    def ledger(self, job: str) -> Ledger:
+        """The counts and marks of a job."""
+        return Ledger(self.connection, self._keys, job)
+
+    async def close(self) -> None:
+        """Close the connections; a second call does nothing."""
+        if self._owns_connection:
+            await self.connection.close()
+
+    async def aclose(self) -> None:
+        """As `close()`, for `contextlib.aclosing`."""
+        await self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"DataStore({self.connection.address}, prefix={self.prefix!r})"
+
+    @classmethod
+    def _over(cls, connection: RedisConnection, prefix: str) -> Self:
+        store = cls.__new__(cls)
+        store._assemble(connection, prefix)
+        return store
+
+    def _assemble(self, connection: RedisConnection, prefix: str) -> None:
+        self._keys = Keys(prefix)
+        self._owns_connection = True
+        self.connection = connection
+        self.queue = QueueStore(connection, self._keys)
+        self.cache = CacheStore(connection, self._keys)
