@@ -1,0 +1,58 @@
+"""nodeflow: write a graph of nodes, step it node by node, run it as isolated processes over Redis queues."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodeflow.engine import FlowEngine
+    from nodeflow.errors import NodeflowError
+    from nodeflow.graph import (
+        BlockingNode,
+        Branch,
+        Context,
+        Graph,
+        LogicalNode,
+        NonBlockingNode,
+        ProducerNode,
+        node,
+    )
+    from nodeflow.settings import Settings
+    from nodeflow.storage import DataStore, Item, Lease
+
+__all__ = [
+    "Graph",
+    "node",
+    "ProducerNode",
+    "BlockingNode",
+    "NonBlockingNode",
+    "LogicalNode",
+    "Branch",
+    "Context",
+    "DataStore",
+    "FlowEngine",
+    "Item",
+    "Lease",
+    "Settings",
+    "NodeflowError",
+]
+
+_HOMES = {
+    "DataStore": "storage",
+    "FlowEngine": "engine",
+    "Item": "storage",
+    "Lease": "storage",
+    "NodeflowError": "errors",
+    "Settings": "settings",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'graph')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

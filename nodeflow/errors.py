@@ -192,6 +192,10 @@ class LoopDiedError(JobError):
         super().__init__(loop, slot, cause, output)
         self.loop, self.slot, self.cause, self.output = loop, slot, cause, output
 
+    @property
+    def headline(self) -> str:
+        """What happened, without what the process wrote."""
+        return f"process {self.slot} of loop {self.loop!r} {self.cause}, so the job was stopped"
+
     def __str__(self) -> str:
-        text = f"process {self.slot} of loop {self.loop!r} {self.cause}, so the job was stopped"
-        return f"{text}:\n{self.output}" if self.output else text
+        return f"{self.headline}:\n{self.output}" if self.output else self.headline

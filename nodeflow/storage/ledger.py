@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 
@@ -24,7 +26,7 @@ class Ledger:
         """All counts and marks."""
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"read the counts of job {self.job}"):
-            fields = await client.hgetall(self._keys.job(self.job))
+            fields: Any = await client.hgetall(self._keys.job(self.job))
         return {field.decode(): int(value) for field, value in fields.items()}
 
     async def claim(self, mark: str) -> bool:

@@ -137,7 +137,7 @@ class QueueStore:
         last = returned + waiting - 1 if stop == -1 else stop
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"peek into {name!r}"):
-            envelopes = (
+            envelopes: Any = (
                 await client.lrange(self._keys.returned(name), -last - 1, -start - 1) if start < returned else []
             )
             first, end = max(start - returned, 0), last - returned
@@ -163,14 +163,15 @@ class QueueStore:
         """How many items of a queue are leased, by whomever."""
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"count the leases of {name!r}"):
-            leases = await client.hkeys(self._keys.leases(name))
-            return sum([await client.llen(self._keys.leased(name, lease.decode())) for lease in leases])
+            leases: Any = await client.hkeys(self._keys.leases(name))
+            lists = [self._keys.leased(name, lease.decode()) for lease in leases]
+            return sum([int(await client.llen(each)) for each in lists])
 
     async def clear_leases(self, name: str) -> None:
         """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"remove the leases of {name!r}"):
-            leases = await client.hkeys(self._keys.leases(name))
+            leases: Any = await client.hkeys(self._keys.leases(name))
             lists = [self._keys.leased(name, lease.decode()) for lease in leases]
             await client.delete(self._keys.leases(name), *lists)
 
@@ -231,7 +232,7 @@ class QueueStore:
     async def _pop_now(self, sources: Sequence[str]) -> tuple[bytes, bytes] | None:
         client = await self._connection.ensure_connection()
         for source in sources:
-            data = await client.rpop(source)
+            data: Any = await client.rpop(source)
             if data is not None:
                 return source.encode(), data
         return None
@@ -239,10 +240,9 @@ class QueueStore:
     async def _pop_before(self, sources: Sequence[str], deadline: float) -> tuple[bytes, bytes] | None:
         while True:
             async with self._connection.blocking() as client:
-                found = await client.brpop(list(sources), timeout=_block(deadline))
+                found: Any = await client.brpop(list(sources), timeout=_block(deadline))
             if found is not None:
-                source, data = found
-                return source, data
+                return found[0], found[1]
             if anyio.current_time() >= deadline:
                 return None
 
@@ -256,7 +256,7 @@ class QueueStore:
                 async with self._connection.blocking() as client:
                     # Moving the oldest item onto its own place wakes up when there is one and takes nothing,
                     # so a caller who is cancelled here loses nothing.
-                    await client.blmove(main, main, _block(deadline), "RIGHT", "RIGHT")
+                    await client.blmove(main, main, _block(deadline), "RIGHT", "RIGHT")  # type: ignore[arg-type] # floats do
 
     async def _take(self, name: str, max_items: int) -> Lease:
         lease_id = f"{self._consumer}-{next(self._lease_numbers)}"
@@ -286,9 +286,9 @@ class QueueStore:
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"length of {name!r}"):
             async with client.pipeline(transaction=True) as pipeline:
-                returned, waiting = await (
-                    pipeline.llen(self._keys.returned(name)).llen(self._keys.queue(name)).execute()
-                )
+                pipeline.llen(self._keys.returned(name))
+                pipeline.llen(self._keys.queue(name))
+                returned, waiting = await pipeline.execute()
         return returned, waiting
 
     async def _remove(self, name: str, *lists: str) -> int:

@@ -20,6 +20,10 @@ _INT_RANGE = range(-(2**63), 2**64)
 _MAX_DEPTH = 254  # where orjson stops
 
 
+class Encoded(bytes):
+    """A value that was encoded already, so that it can be passed on without being encoded again."""
+
+
 def encode(value: Any) -> bytes:
     """Encode a value as JSON.
 
@@ -32,6 +36,8 @@ def encode(value: Any) -> bytes:
     Raises:
         PayloadError: with the path of the first part that JSON can't hold.
     """
+    if type(value) is Encoded:
+        return value
     try:
         data = orjson.dumps(value, option=_OPTIONS)
     except (orjson.JSONEncodeError, RecursionError) as error:

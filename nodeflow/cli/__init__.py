@@ -1,0 +1,5 @@
+"""The command `nodeflow`."""
+
+from nodeflow.cli.main import main
+
+__all__ = ["main"]

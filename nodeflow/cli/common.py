@@ -1,0 +1,79 @@
+"""What all commands share: the argument FILE, the engine behind it, and how amounts are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import anyio
+import typer
+
+from nodeflow.engine import FlowEngine, load_graph
+from nodeflow.engine.streams import ungrouped
+
+T = TypeVar("T")
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE[:GRAPH]",
+        help="The Python file that has the graph; with several graphs in it, which one (by default 'graph').",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line, for other programs.")]
+
+
+def with_engine(target: str, work: Callable[[FlowEngine], Awaitable[T]]) -> T:
+    """Load a graph and do some work with its engine, on the store that the environment names."""
+    graph, source = load_graph(target)
+
+    async def run() -> T:
+        async with FlowEngine(graph, source=source) as engine:
+            return await work(engine)
+
+    with ungrouped():
+        return anyio.run(run)
+
+
+def as_json(value: Any) -> str:
+    """A value as one line of JSON; what isn't JSON by its repr."""
+    return json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def shortened(value: Any, width: int = 100) -> str:
+    """A value as JSON, cut to fit into a line."""
+    text = as_json(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes, as in `1.2 KiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def seconds_text(seconds: float) -> str:
+    """A number of seconds, as in `350 ms`, `2.1 s`, `5 min` or `3 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, divisor, unit, digits in ((60, 1, "s", 1), (3600, 60, "min", 0), (172800, 3600, "h", 0)):
+        if seconds < limit:
+            return f"{seconds / divisor:.{digits}f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def age_text(at: datetime) -> str:
+    """How long ago something was."""
+    return f"{seconds_text(max(0.0, (datetime.now(UTC) - at).total_seconds()))} ago"
+
+
+def plural(count: int, what: str) -> str:
+    """A count with its noun, as in `1 item` or `2 items`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

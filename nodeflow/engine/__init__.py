@@ -1,0 +1,26 @@
+"""Runs graphs: one node at a time, or as isolated loops in processes of their own."""
+
+from nodeflow.engine.development import PlannedRun, StepPlan, StepResult, value_of
+from nodeflow.engine.engine import FlowEngine
+from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
+from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.loading import GraphSource, load_graph
+from nodeflow.engine.status import NodeStatus, State
+
+__all__ = [
+    "FlowEngine",
+    "GraphSource",
+    "JobResult",
+    "KeptItem",
+    "KeptOutput",
+    "NodeCount",
+    "NodeStatus",
+    "Observer",
+    "PlannedRun",
+    "Progress",
+    "State",
+    "StepPlan",
+    "StepResult",
+    "load_graph",
+    "value_of",
+]

@@ -1,0 +1,219 @@
+"""Development mode: what is kept, what it is worth, what a step would run, and the step itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from attrs import evolve, field, frozen
+
+from nodeflow.engine.evaluation import Branches, Value
+from nodeflow.engine.kept import KeptItem, KeptOutput, output_key
+from nodeflow.engine.status import NodeStatus, State, statuses
+from nodeflow.engine.step import Stepper
+from nodeflow.errors import UsageError
+from nodeflow.graph import Graph
+from nodeflow.storage import DataStore
+
+
+@frozen
+class PlannedRun:
+    """A node that a step runs, and why."""
+
+    node: str
+    why: str
+
+
+@frozen(kw_only=True)
+class StepPlan:
+    """What a step runs, in order, the node itself last.
+
+    Args:
+        runs: the nodes.
+        notes: which stale outputs it runs on.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    notes: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """How a step shall be run.
+
+    Args:
+        items: how many values of each producer and fan-out to take; "all" for all; None takes 1 and is content
+            with whatever is kept of the nodes before.
+        refresh: run nodes before it whose output is stale, too.
+
+    Raises:
+        UsageError: `items` is something else.
+    """
+
+    items: int | Literal["all"] | None = field(default=None)
+    refresh: bool = False
+
+    @items.validator
+    def _is_count(self, attribute: object, value: object) -> None:
+        if value is not None and value != "all" and (type(value) is not int or value < 1):
+            raise UsageError(f"items must be a whole number from 1 on, or 'all', not {value!r}")
+
+    @property
+    def limit(self) -> int | None:
+        """How many values to take of each producer and fan-out that is run; None takes all."""
+        return None if self.items == "all" else self.items or 1
+
+    def more_than(self, sample: int) -> bool:
+        """Whether a kept sample is too small."""
+        return self.items is not None and (self.items == "all" or self.items > sample)
+
+
+@frozen(kw_only=True)
+class StepResult:
+    """What came of a step.
+
+    Args:
+        node: the node that was stepped.
+        items: what it gave, in order.
+        plan: what was run, and why.
+        sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
+        seconds: how long the node took.
+        not_kept: why its output could not be kept; empty when it was.
+    """
+
+    node: str
+    items: tuple[KeptItem, ...]
+    plan: StepPlan
+    sample: int | None
+    seconds: float
+    not_kept: str = ""
+
+    @property
+    def values(self) -> list[Any]:
+        """The values that it gave, skipped items left out; of a logical node, a dict by branch for each item."""
+        return [value_of(item) for item in self.items if isinstance(item.outcome, Value | Branches)]
+
+
+def value_of(item: KeptItem) -> Any:
+    """The value of an item, or its values by branch; None when the node was skipped."""
+    if isinstance(item.outcome, Value):
+        return item.outcome.value
+    return dict(item.outcome.values) if isinstance(item.outcome, Branches) else None
+
+
+@frozen
+class Development:
+    """A graph in development mode.
+
+    Args:
+        graph: the graph as it was written.
+        store: the store, below the graph's prefix.
+        ttl: how long outputs are kept, in seconds.
+    """
+
+    graph: Graph
+    store: DataStore
+    ttl: float
+
+    async def kept(self, node: str) -> KeptOutput | None:
+        """The kept output of a node, or None.
+
+        Raises:
+            UsageError: the graph has no such node.
+        """
+        self._check(node)
+        data = await self.store.cache.get(output_key(node))
+        return None if data is None else KeptOutput.from_data(data)
+
+    async def status(self) -> dict[str, NodeStatus]:
+        """What the kept output of each node is worth."""
+        return statuses(self.graph, await self._all_kept())
+
+    async def plan(self, node: str, wanted: Wanted) -> StepPlan:
+        """What a step would run; nothing is run.
+
+        Raises:
+            UsageError: the graph has no such node.
+        """
+        self._check(node)
+        return plan_step(self.graph, await self._all_kept(), node, wanted)
+
+    async def step(self, node: str, wanted: Wanted) -> StepResult:
+        """Run a node on the kept output of the nodes before it, and keep its own.
+
+        Raises:
+            UsageError: the graph has no such node.
+            NodeFailedError: a node raised; what was kept of it stays.
+        """
+        self._check(node)
+        kept = await self._all_kept()
+        plan = plan_step(self.graph, kept, node, wanted)
+        stepper = Stepper(self.graph, wanted.limit)
+        for run in plan.runs:
+            output = await stepper.run(self.graph.nodes[run.node], kept)
+            kept[run.node] = output
+            await self._keep(run.node, output)
+        return StepResult(
+            node=node,
+            items=tuple(output.items or ()),
+            plan=plan,
+            sample=output.sample,
+            seconds=output.seconds,
+            not_kept=output.unkeepable,
+        )
+
+    async def _keep(self, node: str, output: KeptOutput) -> None:
+        if reason := output.unkeepable:
+            output = evolve(output, items=None, reason=reason)
+        await self.store.cache.set(output_key(node), output.to_data(), ttl=self.ttl)
+
+    async def _all_kept(self) -> dict[str, KeptOutput]:
+        found = {node: await self.kept(node) for node in self.graph.nodes}
+        return {node: output for node, output in found.items() if output is not None}
+
+    def _check(self, node: str) -> None:
+        if node not in self.graph.nodes:
+            known = ", ".join(self.graph.nodes) or "none"
+            close = get_close_matches(node, self.graph.nodes, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UsageError(f"graph {self.graph.name!r} has no node {node!r}: {hint}its nodes are {known}")
+
+
+def plan_step(graph: Graph, kept: Mapping[str, KeptOutput], node: str, wanted: Wanted) -> StepPlan:
+    """What a step of a node would run, given what is kept.
+
+    Args:
+        graph: the graph as it was written.
+        kept: the kept outputs by node.
+        node: the node to step.
+        wanted: how it shall be run.
+    """
+    worth = statuses(graph, kept)
+    reasons: dict[str, str] = {}
+    notes = []
+    needed = {node}
+    for spec in reversed(list(graph.nodes.values())):
+        if spec.id not in needed:
+            continue
+        reason = "asked for" if spec.id == node else _why_run(worth[spec.id], wanted)
+        if reason:
+            reasons[spec.id] = reason
+            needed |= {edge.source for edge in spec.edges.values()}
+        elif worth[spec.id].state is State.STALE:
+            notes.append(f"the kept output of {spec.id} is stale ({', '.join(worth[spec.id].why)})")
+    runs = [PlannedRun(each, reasons[each]) for each in graph.nodes if each in reasons]
+    return StepPlan(runs=tuple(runs), notes=tuple(reversed(notes)))
+
+
+def _why_run(status: NodeStatus, wanted: Wanted) -> str:
+    """Why a node before the one that is stepped has to run first; empty when its kept output serves."""
+    if status.state is State.MISSING:
+        return "its output is missing"
+    if status.state is State.NOT_KEPT:
+        return f"its output is not kept: {', '.join(status.why)}"
+    if status.sample is not None and wanted.more_than(status.sample):
+        return f"its kept output is a sample of {status.sample}"
+    if status.state is State.STALE and wanted.refresh:
+        return ", ".join(status.why)
+    return ""

@@ -1,0 +1,128 @@
+"""FlowEngine: the one door to stepping a graph and to running it."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
+from nodeflow.engine.job import JobResult, Observer, Progress
+from nodeflow.engine.kept import KeptOutput
+from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
+from nodeflow.engine.passes import finished
+from nodeflow.engine.results import dead_queue
+from nodeflow.engine.status import NodeStatus
+from nodeflow.engine.supervisor import Supervisor
+from nodeflow.graph import Graph
+from nodeflow.storage import DataStore
+
+
+class FlowEngine:
+    """Steps a graph node by node, or runs it as isolated loops.
+
+    Args:
+        graph: the graph.
+        store: where its data lies; a store that is given isn't closed by the engine. None opens one by the
+            environment: `NODEFLOW_URL` or `REDIS_URL`, else the embedded server in `.nodeflow`.
+        source: where other processes can import the graph from; None looks for it among the imported modules.
+
+    Raises:
+        GraphInvalidError: the graph has problems, with all of them.
+    """
+
+    def __init__(self, graph: Graph, store: DataStore | None = None, *, source: GraphSource | None = None) -> None:
+        self.graph = graph
+        self._finished = finished(graph)
+        self._source = source
+        self._owns_store = store is None
+        self._store = store or DataStore.open()
+        self._scoped = self._store.scoped(f"{{{graph.name}}}:")
+        self._development = Development(graph, self._scoped, self._store.settings.output_ttl)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the store, if the engine opened it."""
+        if self._owns_store:
+            await self._store.close()
+
+    async def step(
+        self, node_id: str, *, items: int | Literal["all"] | None = None, refresh: bool = False
+    ) -> StepResult:
+        """Run one node on the kept output of the nodes before it, and keep its own.
+
+        A missing output of a node before it is produced first.
+
+        Args:
+            node_id: the node.
+            items: how many values of each producer and fan-out to take, 1 by default; "all" for all.
+            refresh: run nodes before it whose output is stale, too.
+
+        Raises:
+            UsageError: the graph has no such node.
+            NodeFailedError: a node raised; what was kept of it stays.
+        """
+        check_not_loading("engine.step()")
+        return await self._development.step(node_id, Wanted(items=items, refresh=refresh))
+
+    async def plan(self, node_id: str, *, items: int | Literal["all"] | None = None, refresh: bool = False) -> StepPlan:
+        """What `step` would run and why; nothing is run. The arguments are those of `step`."""
+        return await self._development.plan(node_id, Wanted(items=items, refresh=refresh))
+
+    async def status(self) -> dict[str, NodeStatus]:
+        """What the kept output of each node is worth: fresh, stale and why, or missing."""
+        return await self._development.status()
+
+    async def output(self, node_id: str) -> KeptOutput | None:
+        """The kept output of a node, or None.
+
+        Raises:
+            UsageError: the graph has no such node.
+        """
+        return await self._development.kept(node_id)
+
+    async def run(self, *, fresh: bool = False, observer: Observer | None = None) -> JobResult:
+        """Run every loop in processes of its own, until the input is used up or a signal drains the job.
+
+        Args:
+            fresh: discard what an earlier job left in the channels.
+            observer: what wants to know how the job goes on; by default the output of the processes is printed.
+
+        Raises:
+            UsageError: the graph is no module-level name of a file, or a file runs it when imported.
+            UnfinishedJobError: an earlier job left items behind.
+            LoopDiedError: a process died; the others were stopped.
+        """
+        check_not_loading("engine.run()")
+        source = self._source or source_of(self.graph)
+        supervisor = Supervisor(self._finished, source, self._scoped, observer or _Printer())
+        return await supervisor.run(fresh=fresh)
+
+    async def dead_letters(self) -> list[dict[str, Any]]:
+        """The items on which nodes raised in production, oldest first: input, error and traceback."""
+        letters = [
+            letter for loop in self.graph.loops for letter in await self._scoped.queue.dead_letters(dead_queue(loop))
+        ]
+        return sorted(letters, key=lambda letter: str(letter["at"]))
+
+    async def clear_dead_letters(self) -> int:
+        """Remove the dead letters of the graph for good; how many there were."""
+        return sum([await self._scoped.queue.clear_dead_letters(dead_queue(loop)) for loop in self.graph.loops])
+
+
+class _Printer:
+    """Prints what the processes of the loops write."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing: a script that runs a graph prints what it wants."""
+
+    def output(self, slot: str, text: str, *, is_error: bool) -> None:
+        """Print a line where the process wrote it."""
+        print(text, file=sys.stderr if is_error else sys.stdout, flush=True)

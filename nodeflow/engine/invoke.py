@@ -1,0 +1,134 @@
+"""Calls nodes: plain, async, generators and async generators alike, on copies of the user's instances."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from attrs import evolve
+
+from nodeflow.engine.evaluation import Task
+from nodeflow.errors import GraphError
+from nodeflow.graph import Context, Node, NodeSpec
+
+
+class Nodes:
+    """The nodes of one loop in one process, each with a state of its own.
+
+    As an async context manager it calls `setup` of each on entering and `cleanup` on leaving.
+
+    Args:
+        specs: the nodes.
+        context: what all of them have in common.
+
+    Raises:
+        GraphError: an instance can't be copied.
+    """
+
+    def __init__(self, specs: Iterable[NodeSpec], context: Context) -> None:
+        self._specs = list(specs)
+        self._contexts = {spec.id: evolve(context, node=spec.id, loop=spec.loop) for spec in self._specs}
+        self._live = {spec.id: evolve(spec, target=_fresh(spec)) for spec in self._specs}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for spec in self._specs:
+                target = self._live[spec.id].target
+                if isinstance(target, Node):
+                    await _awaited(target.setup(self._contexts[spec.id]))
+                    stack.push_async_callback(_call, target.cleanup)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.__aexit__(*error)
+
+    async def call(self, task: Task, attempt: int = 1) -> Any:
+        """Run a node that gives one result.
+
+        Raises:
+            TypeError: it returned a generator without being one.
+            Exception: whatever the node raises.
+        """
+        result = await _awaited(self._start(task, attempt))
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError(f"{task.spec.id!r} returned a generator: use `yield from` (or `yield`) to fan out")
+        return result
+
+    def fan_out(self, task: Task, attempt: int = 1) -> AsyncGenerator[Any, None]:
+        """Run a generator node."""
+        return each_of(self._start(task, attempt))
+
+    def produce(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
+        """The values of a producer; a function without inputs is one, of one value unless it is a generator."""
+        if isinstance(spec.target, Node):
+            return each_of(self._live[spec.id].function(self._contexts[spec.id]))
+        task = Task(spec, "", dict(spec.constants))
+        return self.fan_out(task) if spec.fans_out else _single(self.call(task))
+
+    def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
+        """What a node gives when its loop's input is used up; None is nothing."""
+        return _unless_none(self._live[spec.id].target.finish(self._contexts[spec.id]))
+
+    def _start(self, task: Task, attempt: int) -> Any:
+        spec = self._live[task.spec.id]
+        arguments = dict(task.arguments)
+        if spec.context_port:
+            context = evolve(self._contexts[spec.id], item_id=task.item_id, attempt=attempt)
+            arguments[spec.context_port] = context
+        positional = [arguments.pop(port.name) for port in spec.ports if port.positional and port.name in arguments]
+        return spec.function(*positional, **arguments)
+
+
+async def each_of(result: Any) -> AsyncGenerator[Any, None]:
+    """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end."""
+    values = await _awaited(result)
+    try:
+        if hasattr(values, "__aiter__"):
+            async for value in values:
+                yield value
+        else:
+            for value in values:
+                yield value
+    finally:
+        if inspect.isasyncgen(values):
+            await values.aclose()
+        elif inspect.isgenerator(values):
+            values.close()
+
+
+async def _single(result: Any) -> AsyncGenerator[Any, None]:
+    yield await result
+
+
+async def _unless_none(result: Any) -> AsyncGenerator[Any, None]:
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        async for value in each_of(result):
+            yield value
+    elif (value := await _awaited(result)) is not None:
+        yield value
+
+
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _call(function: Callable[[], Any]) -> None:
+    await _awaited(function())
+
+
+def _fresh(spec: NodeSpec) -> Any:
+    if not isinstance(spec.target, Node):
+        return spec.target
+    try:
+        return copy.deepcopy(spec.target)
+    except Exception as error:
+        raise GraphError(
+            f"node {spec.id!r} can't be copied ({type(error).__name__}: {error}): each process has a copy of its own, "
+            "so open files, connections and locks in setup(), not in __init__",
+            str(spec.location),
+        ) from error

@@ -1,0 +1,143 @@
+"""One process of a loop at work: its heads take in items until their input is used up or it is told to drain."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+
+import anyio
+import anyio.lowlevel
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from attrs import define, field, frozen
+
+from nodeflow.engine.evaluation import Outcome, Value
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.plan import LoopPlan, closed_mark
+from nodeflow.engine.results import Results, dead_queue, received
+from nodeflow.engine.runner import Runner
+from nodeflow.graph import Context, Kind, NodeSpec
+from nodeflow.storage import DataStore, Lease
+
+_LOOK_SECONDS = 0.1
+"""How often a reader whose queue is empty looks whether it is used up, or whether to drain."""
+
+_LEASE_SECONDS = 0.1
+"""How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
+
+_MOST_LEASED = 500
+_MOST_WAITING = 100
+
+
+@frozen
+class Post:
+    """Where a process works.
+
+    Args:
+        plan: its loop.
+        store: the store, below the graph's prefix.
+        job: the job's id.
+        slot: which process of the loop it is, as in `parse/1`.
+    """
+
+    plan: LoopPlan
+    store: DataStore
+    job: str
+    slot: str
+
+
+async def run_loop(post: Post, drain: anyio.Event) -> None:
+    """Run a process's part of a loop until its input is used up, or until it is told to drain.
+
+    The process that finds the input used up first lets the nodes finish and sets the loop's done mark.
+
+    Args:
+        post: where it works.
+        drain: when set, heads stop, what is in hand is finished and the rest given back.
+    """
+    plan = post.plan
+    context = Context(graph=plan.graph, node="", loop=plan.loop, job=post.job, slot=post.slot)
+    async with Nodes(plan.nodes.values(), context) as nodes:
+        worker = _Worker(post, Runner(plan, nodes, post.job), drain)
+        async with anyio.create_task_group() as tasks:
+            for head in plan.heads:
+                tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read, head)
+        if not drain.is_set():
+            await worker.finish()
+
+
+@define
+class _Worker:
+    post: Post
+    runner: Runner
+    drain: anyio.Event
+    _most: int = field(default=1, init=False)
+
+    async def produce(self, head: NodeSpec) -> None:
+        """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
+        send, receive = anyio.create_memory_object_stream[Results](_MOST_WAITING)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._commit_all, receive)
+            async with send, anyio.create_task_group() as pulling:
+                pulling.start_soon(self._cancel_on_drain, pulling.cancel_scope)
+                await self._produce_into(head, send)
+                pulling.cancel_scope.cancel()
+
+    async def _cancel_on_drain(self, scope: anyio.CancelScope) -> None:
+        await self.drain.wait()
+        scope.cancel()
+
+    async def _produce_into(self, head: NodeSpec, send: MemoryObjectSendStream[Results]) -> None:
+        async with aclosing(self.runner.nodes.produce(head)) as values:
+            position = 0
+            async for value in values:
+                item_id = f"{self.post.job}.{head.id}.0.{position}"
+                with anyio.CancelScope(shield=True):
+                    await send.send(await self.runner.run(head, item_id, Value(value)))
+                position += 1
+                await anyio.lowlevel.checkpoint()
+
+    async def _commit_all(self, receive: MemoryObjectReceiveStream[Results]) -> None:
+        async with receive:
+            async for results in receive:
+                while receive.statistics().current_buffer_used:
+                    results.add(receive.receive_nowait())
+                await self._commit(results)
+
+    async def read(self, head: NodeSpec) -> None:
+        """Lease items, take them through the loop and commit, until the queue has no more to give."""
+        queue = str(head.target.queue)
+        channel = self.post.plan.channels.get(queue)
+        ledger = self.post.store.ledger(self.post.job)
+        while not self.drain.is_set():
+            async with self.post.store.queue.lease(queue, self._most, timeout=_LOOK_SECONDS) as lease:
+                if lease:
+                    await self._handle(head, lease, enveloped=channel is not None)
+                    continue
+            if channel and await ledger.used_up(queue, closed_mark(channel.source_loop)):
+                return
+
+    async def _handle(self, head: NodeSpec, lease: Lease, *, enveloped: bool) -> None:
+        start = time.monotonic()
+        results = Results()
+        for item in lease:
+            outcome: Outcome = received(item.value) if enveloped else Value(item.value)
+            item_id = item.value["id"] if enveloped else item.id
+            results.add(await self.runner.run(head, item_id, outcome, item.attempt))
+        await self._commit(results, lease)
+        each = (time.monotonic() - start) / len(lease)
+        self._most = max(1, min(_MOST_LEASED, round(_LEASE_SECONDS / each), 2 * self._most))
+
+    async def finish(self) -> None:
+        """Let the nodes finish and close the loop's channels, in one hop; only one process of a loop does."""
+        if not await self.post.store.ledger(self.post.job).claim(f"finish:{self.post.plan.loop}"):
+            return
+        results = Results()
+        for spec in self.post.plan.finishers:
+            results.add(await self.runner.finish(spec))
+        results.counts[closed_mark(self.post.plan.loop)] += 1
+        await self._commit(results)
+
+    async def _commit(self, results: Results, lease: Lease | None = None) -> None:
+        dead = {dead_queue(self.post.plan.loop): results.dead} if results.dead else {}
+        commit = lease.commit if lease else self.post.store.queue.commit
+        await commit(pushes=results.pushes, dead=dead, counts=results.counts, job=self.post.job)

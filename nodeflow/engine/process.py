@@ -1,0 +1,104 @@
+"""The main program of one process of a loop, which gets its order on standard input.
+
+Standard input stays open for as long as the supervisor lives: its end is the supervisor's death.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+from attrs import asdict, frozen
+
+from nodeflow.engine.loading import load_graph
+from nodeflow.engine.loop import Post, run_loop
+from nodeflow.engine.passes import finished
+from nodeflow.engine.plan import LoopPlan, plan_loop
+from nodeflow.engine.streams import ungrouped
+from nodeflow.engine.traces import user_trace
+from nodeflow.errors import NodeflowError
+from nodeflow.settings import Settings
+from nodeflow.storage import DataStore
+
+
+@frozen(kw_only=True)
+class Order:
+    """What a supervisor tells a process to do.
+
+    Args:
+        source: `FILE:name` of the graph.
+        loop: which loop of it.
+        slot: which process of the loop.
+        job: the job's id.
+        prefix: the store's prefix, the graph's own included.
+        url: the server's URL, or None for the embedded server.
+        folder: the embedded server's folder.
+        pool_size: how many connections the process may hold.
+    """
+
+    source: str
+    loop: str
+    slot: str
+    job: str
+    prefix: str
+    url: str | None
+    folder: str
+    pool_size: int
+
+    def to_line(self) -> bytes:
+        """The order as one line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+def main() -> int:
+    """Read the order, import the graph and run the loop; the process's exit status."""
+    order = Order(**json.loads(sys.stdin.buffer.readline()))
+    _watch_supervisor()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        graph, _ = load_graph(order.source)
+        plan = plan_loop(finished(graph), order.loop)
+        with ungrouped():
+            anyio.run(_run, order, plan)
+    except NodeflowError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
+        return 1
+    except Exception as error:
+        print(user_trace(error), file=sys.stderr)  # noqa: T201 - the supervisor reads it
+        return 1
+    return 0
+
+
+async def _run(order: Order, plan: LoopPlan) -> None:
+    drain = anyio.Event()
+    settings = Settings(url=order.url, folder=Path(order.folder), pool_size=order.pool_size)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_drain_on_signal, drain)
+        async with DataStore.open(settings, prefix=order.prefix) as store:
+            await run_loop(Post(plan, store, order.job, order.slot), drain)
+        tasks.cancel_scope.cancel()
+
+
+async def _drain_on_signal(drain: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            drain.set()
+
+
+def _watch_supervisor() -> None:
+    """End this process, and what it started, when the supervisor's end of the standard input is closed."""
+    supervisor = os.dup(0)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+    def wait() -> None:
+        while os.read(supervisor, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="supervisor watch", daemon=True).start()

@@ -1,0 +1,129 @@
+"""What came of some items: what goes on to which queue, what failed, and how many of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import define, field
+
+from nodeflow.engine.evaluation import Branches, Outcome, Task, Value
+from nodeflow.engine.plan import Channel
+from nodeflow.engine.traces import user_trace
+from nodeflow.errors import PayloadError
+from nodeflow.values import Encoded, decode, encode
+
+
+def done_count(node: str) -> str:
+    """The count of the items that a node has handled, in its job's ledger."""
+    return f"done:{node}"
+
+
+def failed_count(node: str) -> str:
+    """The count of the items on which a node raised, in its job's ledger."""
+    return f"failed:{node}"
+
+
+def dead_queue(loop: str) -> str:
+    """The queue whose dead letters are those of a loop."""
+    return f"loop_{loop}"
+
+
+@define
+class Results:
+    """What one hop carries.
+
+    Args:
+        pushes: encoded values by queue, oldest first.
+        dead: encoded dead letters.
+        counts: what to add to the job's ledger.
+    """
+
+    pushes: dict[str, list[Encoded]] = field(factory=dict)
+    dead: list[Encoded] = field(factory=list)
+    counts: Counter[str] = field(factory=Counter)
+
+    def push(self, queue: str, channel: Channel | None, item_id: str, outcome: Outcome) -> None:
+        """Add what a writer was given.
+
+        Args:
+            queue: the queue's name.
+            channel: the channel that it belongs to, or None when others read it: then the bare value goes there.
+            item_id: the item's id.
+            outcome: what the source gave.
+
+        Raises:
+            PayloadError: it can't be encoded.
+        """
+        if channel is None:
+            assert isinstance(outcome, Value)
+            data = Encoded(encode(outcome.value))
+        else:
+            content = _content(channel, outcome)
+            if content is None:
+                return
+            data = Encoded(encode({"id": item_id, **content}))
+        self.pushes.setdefault(queue, []).append(data)
+
+    def fail(self, letter: dict[str, Any]) -> None:
+        """Add a dead letter and count it."""
+        self.dead.append(Encoded(encode(letter)))
+        self.counts[failed_count(letter["node"])] += 1
+
+    def add(self, other: Results) -> None:
+        """Add what came of further items."""
+        for queue, values in other.pushes.items():
+            self.pushes.setdefault(queue, []).extend(values)
+        self.dead.extend(other.dead)
+        self.counts.update(other.counts)
+
+
+def received(data: dict[str, Any]) -> Outcome:
+    """What a reader gives for an item of its channel, as `Results.push` wrote it."""
+    return Branches(data["branches"]) if "branches" in data else Value(data["value"])
+
+
+def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attempt: int) -> dict[str, Any]:
+    """The record of an item that raised.
+
+    Args:
+        task: the node, and what it was called with.
+        error: what it raised.
+        loop: the name of its loop.
+        job: the job's id.
+        attempt: which delivery of the item it was.
+    """
+    return {
+        "item": task.item_id,
+        "node": task.spec.id,
+        "loop": loop,
+        "job": job,
+        "attempt": attempt,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "input": {port: _shown(value) for port, value in task.arguments.items()},
+        "error": {
+            "type": type(error).__qualname__,
+            "message": _clean(str(error)),
+            "traceback": _clean(user_trace(error)),
+        },
+    }
+
+
+def _content(channel: Channel, outcome: Outcome) -> dict[str, Any] | None:
+    if isinstance(outcome, Branches):
+        taken = {name: value for name, value in outcome.values.items() if name in (channel.branches or ())}
+        return {"branches": taken} if taken else None
+    assert isinstance(outcome, Value)
+    return {"value": outcome.value}
+
+
+def _shown(value: Any) -> Any:
+    try:
+        return decode(encode(value))
+    except PayloadError:
+        return {"repr": _clean(repr(value))}
+
+
+def _clean(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

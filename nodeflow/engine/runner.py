@@ -1,0 +1,99 @@
+"""Takes items through a loop: asks the evaluation what is ready, runs it, gathers what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, field
+
+from nodeflow.engine.evaluation import Evaluation, Outcome, Task, settled
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.plan import Channel, LoopPlan
+from nodeflow.engine.results import Results, dead_letter, done_count
+from nodeflow.graph import Kind, NodeSpec
+
+Failure = (Exception, SystemExit)
+"""What a node may raise without ending its process."""
+
+
+@define
+class Runner:
+    """Runs the nodes of a loop on one item after the other.
+
+    Args:
+        plan: the loop.
+        nodes: its nodes, set up.
+        job: the job's id.
+    """
+
+    plan: LoopPlan
+    nodes: Nodes
+    job: str
+    _channels: Mapping[str, Channel] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._channels = self.plan.channels
+
+    async def run(self, head: NodeSpec, item_id: str, outcome: Outcome, attempt: int = 1) -> Results:
+        """Take one item through the loop; an exception of a node touches this item only.
+
+        Args:
+            head: where it came in.
+            item_id: its id.
+            outcome: what the head gave.
+            attempt: which delivery of the item this is.
+        """
+        results = Results()
+        if head.kind is not Kind.READER:
+            results.counts[done_count(head.id)] += 1
+        await self._stage(Evaluation(self.plan.stages[head.id], item_id, {head.id: outcome}), results, attempt)
+        return results
+
+    async def finish(self, spec: NodeSpec) -> Results:
+        """Let a node finish and take what it gives through the rest of the loop."""
+        results = Results()
+        number = 0
+        try:
+            async for value in self.nodes.finish(spec):
+                item_id = f"{self.job}.{spec.id}:finish.{number}"
+                outcomes = {spec.id: settled(spec, {}, value)}
+                await self._stage(Evaluation(self.plan.stages[spec.id], item_id, outcomes), results, 1)
+                number += 1
+        except Failure as error:
+            self._fail(Task(spec, f"{self.job}.{spec.id}:finish.{number}", {}), error, results, 1)
+        return results
+
+    async def _stage(self, evaluation: Evaluation, results: Results, attempt: int) -> None:
+        fanned = []
+        while task := evaluation.next():
+            if task.spec.fans_out:
+                fanned.append(task)
+                continue
+            try:
+                if task.spec.kind is Kind.WRITER:
+                    self._write(task, results)
+                    continue
+                evaluation.done(task, await self.nodes.call(task, attempt))
+                results.counts[done_count(task.spec.id)] += 1
+            except Failure as error:
+                evaluation.failed(task)
+                self._fail(task, error, results, attempt)
+        for task in fanned:
+            await self._fan_out(evaluation, task, results, attempt)
+
+    async def _fan_out(self, evaluation: Evaluation, task: Task, results: Results, attempt: int) -> None:
+        number = 0
+        try:
+            async for value in self.nodes.fan_out(task, attempt):
+                await self._stage(evaluation.child(task, number, value), results, attempt)
+                number += 1
+            results.counts[done_count(task.spec.id)] += 1
+        except Failure as error:
+            self._fail(task, error, results, attempt)
+
+    def _write(self, task: Task, results: Results) -> None:
+        queue = task.spec.target.queue
+        results.push(queue, self._channels.get(queue), task.item_id, task.arguments["value"])
+
+    def _fail(self, task: Task, error: BaseException, results: Results, attempt: int) -> None:
+        results.fail(dead_letter(task, error, loop=self.plan.loop, job=self.job, attempt=attempt))

@@ -1,0 +1,166 @@
+"""Development mode: runs one node over all the kept items of the nodes before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import frozen
+
+from nodeflow.engine.evaluation import Absent, Outcome, Task, Value, bind, settled
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.runner import Failure
+from nodeflow.engine.status import input_digests
+from nodeflow.engine.traces import user_trace
+from nodeflow.errors import InputChangedError, NodeFailedError, PayloadError, UsageError
+from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
+from nodeflow.values import encode
+
+
+@frozen
+class Stepper:
+    """Runs single nodes of a graph.
+
+    Args:
+        graph: the graph as it was written.
+        limit: how many values of each producer or fan-out to take; None takes all.
+    """
+
+    graph: Graph
+    limit: int | None
+
+    async def run(self, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> KeptOutput:
+        """Run a node from an empty state, `finish` included.
+
+        Args:
+            spec: the node.
+            kept: the outputs of all nodes that it takes from.
+
+        Raises:
+            NodeFailedError: it raised, with the traceback from the user's own frame on.
+            InputChangedError: it changed a value that it was given.
+        """
+        if spec.kind is Kind.READER and not spec.edges:
+            raise UsageError(
+                f"node {spec.id!r} reads queue {spec.target.queue!r}, which other programs fill: it can't be stepped"
+            )
+        start = time.monotonic()
+        items: list[KeptItem] = []
+        cut = False
+        async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
+            async for item in self._items(spec, nodes, kept):
+                cut = cut or item is None
+                items += [item] if item else []
+        return KeptOutput(
+            fingerprint=fingerprint(spec.target, spec.constants),
+            inputs=input_digests(spec, {node: output.digest() for node, output in kept.items()}),
+            items=items,
+            sample=_sample(spec, kept, self.limit if cut else None),
+            at=datetime.now(UTC),
+            seconds=time.monotonic() - start,
+        )
+
+    async def _items(
+        self, spec: NodeSpec, nodes: Nodes, kept: Mapping[str, KeptOutput]
+    ) -> AsyncIterator[KeptItem | None]:
+        """What the node gives; None says that it might give more."""
+        if spec.kind is Kind.PRODUCER:
+            async for item in _numbered(Task(spec, spec.id, {}), nodes.produce(spec), self.limit):
+                yield item
+        for item_id, outcomes in _joined(self.graph, spec, kept):
+            arguments = bind(spec, outcomes)
+            if isinstance(arguments, Absent):
+                yield KeptItem(item_id, arguments)
+                continue
+            async for item in self._handled(Task(spec, item_id, arguments), nodes):
+                yield item
+        task = Task(spec, f"{spec.id}:finish", {})
+        if spec.has_finish:
+            async for item in _numbered(task, nodes.finish(spec), None):
+                yield item
+
+    async def _handled(self, task: Task, nodes: Nodes) -> AsyncIterator[KeptItem | None]:
+        if task.spec.kind in (Kind.READER, Kind.WRITER):
+            outcome = next(iter(task.arguments.values()))
+            yield KeptItem(task.item_id, outcome if task.spec.kind is Kind.WRITER else Value(outcome))
+            return
+        before = _encoded(task)
+        if task.spec.fans_out:
+            async for item in _numbered(task, nodes.fan_out(task), self.limit):
+                yield item
+        else:
+            with _failures(task):
+                outcome = settled(task.spec, task.arguments, await nodes.call(task))
+            yield KeptItem(task.item_id, outcome)
+        if before is not None and _encoded(task) != before:
+            raise InputChangedError(task.spec.id, task.item_id)
+
+
+async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | None) -> AsyncIterator[KeptItem | None]:
+    """The values of a generator as items; None at the end when it was cut at the limit."""
+    number = 0
+    async with aclosing(values):
+        while number != limit:
+            with _failures(Task(task.spec, f"{task.item_id}.{number}", task.arguments)):
+                try:
+                    value = await anext(values)
+                except StopAsyncIteration:
+                    return
+                outcome = settled(task.spec, task.arguments, value)
+            yield KeptItem(f"{task.item_id}.{number}", outcome)
+            number += 1
+    yield None
+
+
+@contextmanager
+def _failures(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except Failure as error:
+        raise NodeFailedError(task.spec.id, task.item_id, user_trace(error)) from error
+
+
+def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Iterator[tuple[str, dict[str, Outcome]]]:
+    """The items that a node runs on, each with what the nodes before it gave for it.
+
+    The ids of the source that stands below the most fan-outs count; a value of an outer item goes with
+    each of its inner ones.
+    """
+    sources = {edge.source for edge in spec.edges.values()}
+    found = lineages(graph.nodes)
+    depths = {source: _depth(graph.nodes[source], found) for source in sources}
+    outcomes = {source: {item.id: item.outcome for item in kept[source].items or ()} for source in sources}
+    deepest = max(depths.values(), default=0)
+    ids = dict.fromkeys(item_id for source in outcomes if depths[source] == deepest for item_id in outcomes[source])
+    for item_id in ids:
+        yield (
+            item_id,
+            {
+                source: outcomes[source].get(_outer(item_id, deepest - depths[source]), Absent.SKIPPED)
+                for source in sources
+            },
+        )
+
+
+def _depth(source: NodeSpec, found: Mapping[str, Lineage | None]) -> int:
+    return len(found[source.id] or ()) + (source.fans_out and source.kind is not Kind.PRODUCER)
+
+
+def _outer(item_id: str, levels: int) -> str:
+    return item_id.rsplit(".", levels)[0] if levels else item_id
+
+
+def _sample(spec: NodeSpec, kept: Mapping[str, KeptOutput], own: int | None) -> int | None:
+    samples = [own, *(kept[edge.source].sample for edge in spec.edges.values())]
+    return min((sample for sample in samples if sample is not None), default=None)
+
+
+def _encoded(task: Task) -> bytes | None:
+    try:
+        return encode(task.arguments)
+    except PayloadError:
+        return None

@@ -1,0 +1,46 @@
+"""The graph in code: nodes, edges, loops. Knows nothing of Redis and runs nothing."""
+
+from nodeflow.graph.branch import Branch
+from nodeflow.graph.context import Context
+from nodeflow.graph.fingerprint import changes, fingerprint
+from nodeflow.graph.graph import Graph, Loop, Output
+from nodeflow.graph.kinds import (
+    BlockingNode,
+    LogicalNode,
+    Node,
+    NonBlockingNode,
+    ProducerNode,
+    QueueHead,
+    QueueTail,
+)
+from nodeflow.graph.lineage import Lineage, lineages
+from nodeflow.graph.location import Location, is_own
+from nodeflow.graph.options import node
+from nodeflow.graph.spec import Constant, Edge, Kind, NodeSpec, Port
+
+__all__ = [
+    "BlockingNode",
+    "Branch",
+    "Constant",
+    "Context",
+    "Edge",
+    "Graph",
+    "Kind",
+    "Lineage",
+    "Location",
+    "LogicalNode",
+    "Loop",
+    "Node",
+    "NodeSpec",
+    "NonBlockingNode",
+    "Output",
+    "Port",
+    "ProducerNode",
+    "QueueHead",
+    "QueueTail",
+    "changes",
+    "fingerprint",
+    "is_own",
+    "lineages",
+    "node",
+]
