@@ -13,6 +13,7 @@ NodeflowError
 ├── NodeFailedError             a node raised while it was stepped
 ├── InputChangedError           a node changed the value that it was given
 └── JobError                    a job can't start or can't go on
+    ├── AlreadyRunningError     another supervisor runs this graph
     ├── UnfinishedJobError      items of an earlier job still wait
     └── LoopDiedError           a process of a loop died
 """
@@ -156,6 +157,22 @@ class InputChangedError(NodeflowError):
 
 class JobError(NodeflowError):
     """A job can't start or can't go on."""
+
+
+class AlreadyRunningError(JobError):
+    """Another supervisor runs the graph.
+
+    Args:
+        graph: the graph's name.
+        holder: who that is, as in `host, process 4711`.
+    """
+
+    def __init__(self, graph: str, holder: str) -> None:
+        super().__init__(graph, holder)
+        self.graph, self.holder = graph, holder
+
+    def __str__(self) -> str:
+        return f"graph {self.graph!r} is being run already by {self.holder}: stop that job, or wait for its end"
 
 
 class UnfinishedJobError(JobError):

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from nodeflow.storage import DataStore, embedded
+from tests.project import Project
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,12 @@ async def store(server_url: str, token: str) -> AsyncIterator[DataStore]:
     """A store below a prefix of the test's own."""
     async with DataStore.from_url(server_url, prefix=f"{token}:") as store:
         yield store
+
+
+@pytest.fixture
+def project(server_url: str, token: str, tmp_path: Path) -> Project:
+    """A folder of a user's files."""
+    return Project(tmp_path, server_url, token)
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from nodeflow.engine.plan import channels_of
 from nodeflow.engine.process import Order
 from nodeflow.engine.results import done_count, failed_count
 from nodeflow.engine.streams import lines_of, ungrouped
+from nodeflow.engine.supervision import sole_supervisor
 from nodeflow.errors import JobError, LoopDiedError, UnfinishedJobError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
@@ -93,22 +94,27 @@ class Supervisor:
             fresh: discard what an earlier job left in the channels.
 
         Raises:
+            AlreadyRunningError: another supervisor runs the graph.
             UnfinishedJobError: an earlier job left items behind.
             LoopDiedError: a process died; the others were stopped.
             JobError: a second signal ended the job.
         """
-        await self._make_room(fresh=fresh)
-        try:
-            with ungrouped():
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._obey_signals)
-                    tasks.start_soon(self._report)
-                    await self._run_children()
-                    tasks.cancel_scope.cancel()
-            return await self._result()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.store.ledger(self.job).remove()
+        with ungrouped():
+            async with sole_supervisor(self.graph.name, self.store, self.job):
+                await self._make_room(fresh=fresh)
+                try:
+                    await self._supervise()
+                    return await self._result()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self.store.ledger(self.job).remove()
+
+    async def _supervise(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._obey_signals)
+            tasks.start_soon(self._report)
+            await self._run_children()
+            tasks.cancel_scope.cancel()
 
     async def _make_room(self, *, fresh: bool) -> None:
         waiting = await self._waiting()
