@@ -98,7 +98,7 @@ class Project:
         return {node: found["state"] for node, found in self.status(file).items()}
 
     def _command(self, program: str, arguments: tuple[str, ...]) -> list[str]:
-        module = ["-m", "nodeflow"] if program == "nodeflow" else []
+        module = ["-P", "-m", "nodeflow"] if program == "nodeflow" else []
         return [sys.executable, *module, *arguments]
 
     def _environment(self) -> dict[str, str]:

@@ -53,7 +53,7 @@ def test_a_file_name_may_hold_what_no_module_name_may(project: Project) -> None:
         ("flow.py", {"flow.py": ""}, "has no graph called 'graph': it has none at module level"),
         (
             "flow.py",
-            {"flow.py": TWO.replace("graph =", "second =")},
+            {"flow.py": TWO.replace("graph", "second")},
             "it has first, second; say which with flow.py:NAME",
         ),
         ("flow.py:other", {"flow.py": ONE}, "has no graph called 'other': it has flow"),

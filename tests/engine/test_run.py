@@ -62,12 +62,14 @@ def test_a_job_leaves_no_keys_behind(project: Project) -> None:
 
 
 def test_the_channels_are_named_after_the_nodes_at_their_ends(project: Project) -> None:
-    project.write("flow.py", FLOW.replace("return n / 2", "import time; time.sleep(60)").replace("% 10 == 7", "< 0"))
-    with redis.Redis.from_url(project.url) as client, project.started("run", "flow.py", "--quiet"):
+    wait = "import pathlib, time\n        while not pathlib.Path('go').exists(): time.sleep(0.01)\n        return n"
+    project.write("flow.py", FLOW.replace("return n / 2", wait).replace("% 10 == 7", "< 0"))
+    with redis.Redis.from_url(project.url) as client, project.started("run", "flow.py", "--quiet") as process:
         key = f"{{{project.token}}}:queue:queue_numbers_half"
         eventually(lambda: client.exists(key), within=20, what="the channel has items")
         assert b'"value":' in client.lrange(key, 0, 0)[0]
-        client.delete(*client.keys(f"*{project.token}*"))
+        (project.folder / "go").touch()
+        assert process.wait(20) == 0
 
 
 def test_a_value_that_cannot_travel_fails_its_item(project: Project) -> None:
