@@ -9,6 +9,7 @@ Three loops: `find` yields the files, two processes `parse` them, `tally` counts
 import ast
 import json
 import sysconfig
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,9 @@ def imported_modules(tree: ast.Module) -> set[str]:
 
 class Parse(LogicalNode[list[str] | str]):
     """Gives a file's imports, or its path on the branch `unreadable` when it doesn't parse."""
+
+    def setup(self, ctx: Context) -> None:
+        warnings.simplefilter("ignore", SyntaxWarning)  # the library's own tests are full of bad escapes
 
     def choose(self, path: str) -> Branch[list[str]] | Branch[str]:
         try:

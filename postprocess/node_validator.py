@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nodeflow.errors import GraphInvalidError
-from nodeflow.graph import Graph, Kind, NodeSpec, lineages
-from postprocess.typefit import misfit
-
-_NEVER_FED = "nothing feeds it: wire one of its ports to another node, or make it a ProducerNode"
+from nodeflow.graph import Constant, Edge, Graph, Kind, NodeSpec, lineages
+from postprocess.hints import gives, members, shown, takes
+from postprocess.origin import origin
+from postprocess.typefit import fits
+from postprocess.valuefit import holds
 
 
 class NodeValidator:
@@ -30,35 +31,55 @@ class NodeValidator:
 def _problems(graph: Graph) -> Iterator[str]:
     if not graph.nodes:
         yield f"{graph.location}: it has no nodes: add some with graph.add(…)"
-    for check in (_unfed, _queue_ends, _shared_queues, _lonely_state, _unshared_producers, _unrelated_inputs, _types):
+    for check in _CHECKS:
         yield from check(graph)
+
+
+def _empty_loops(graph: Graph) -> Iterator[str]:
+    used = {spec.loop for spec in graph.nodes.values()}
+    for loop in graph.loops.values():
+        if loop.name not in used:
+            yield f"{loop.location}: loop {loop.name!r} has no nodes: add some within `with graph.loop({loop.name!r}):`"
 
 
 def _unfed(graph: Graph) -> Iterator[str]:
     for spec in graph.nodes.values():
         if not spec.is_head and not spec.edges:
-            yield f"{spec.location}: node {spec.id!r}: {_NEVER_FED}"
+            yield (
+                f"{spec.location}: node {spec.id!r}: nothing feeds it: wire one of its ports to another node, "
+                "or make it a ProducerNode"
+            )
 
 
 def _queue_ends(graph: Graph) -> Iterator[str]:
-    readers = Counter(edge.source for spec in _of(graph, Kind.READER) for edge in spec.edges.values())
-    for spec in _of(graph, Kind.READER, Kind.WRITER):
-        end = "reader" if spec.kind is Kind.READER else "writer"
-        other = "writer" if spec.kind is Kind.READER else "reader"
-        if not spec.target.queue:
-            yield f"{spec.location}: {end} {spec.id!r} has neither a {other} nor the name of a queue: give it one"
-        if readers[spec.id] > 1:
-            yield f"{spec.location}: writer {spec.id!r} has {readers[spec.id]} readers: add a writer for each"
+    read = {edge.source for spec in _of(graph, Kind.READER) for edge in spec.edges.values()}
+    written = {spec.target.queue: spec for spec in _of(graph, Kind.WRITER)}
+    for spec in _of(graph, Kind.WRITER):
+        if not spec.target.queue and spec.id not in read:
+            yield f"{spec.location}: writer {spec.id!r} has neither a reader nor the name of a queue: give it one"
     for spec in _of(graph, Kind.READER):
-        for edge in spec.edges.values():
-            writer = graph.nodes[edge.source]
-            if writer.loop == spec.loop:
-                yield f"{spec.location}: reader {spec.id!r} is in the same loop as its writer: wire it directly"
-            if writer.target.queue != spec.target.queue:
-                yield (
-                    f"{spec.location}: reader {spec.id!r} reads queue {spec.target.queue!r}, "
-                    f"its writer {writer.id!r} writes to {writer.target.queue!r}: name one of them only"
-                )
+        if spec.edges:
+            yield from _pair(spec, graph.nodes[next(iter(spec.edges.values())).source])
+        elif not spec.target.queue:
+            yield f"{spec.location}: reader {spec.id!r} has neither a writer nor the name of a queue: give it one"
+        elif writer := written.get(spec.target.queue):
+            yield (
+                f"{spec.location}: reader {spec.id!r} isn't wired to {writer.id!r}, which writes to its queue "
+                f"{spec.target.queue!r}, so it would wait for ever: give it what adding that writer returned"
+            )
+
+
+def _pair(reader: NodeSpec, writer: NodeSpec) -> Iterator[str]:
+    if writer.loop == reader.loop:
+        yield (
+            f"{reader.location}: reader {reader.id!r} is in the same loop as its writer {writer.id!r}: "
+            "leave both out and wire the nodes directly"
+        )
+    if writer.target.queue != reader.target.queue:
+        yield (
+            f"{reader.location}: reader {reader.id!r} reads queue {reader.target.queue!r}, "
+            f"its writer {writer.id!r} writes to {writer.target.queue!r}: name one of them only"
+        )
 
 
 def _shared_queues(graph: Graph) -> Iterator[str]:
@@ -94,27 +115,34 @@ def _unshared_producers(graph: Graph) -> Iterator[str]:
 
 
 def _unrelated_inputs(graph: Graph) -> Iterator[str]:
-    found, heads = lineages(graph.nodes), _heads(graph)
+    ways, heads = lineages(graph.nodes), _heads(graph)
     for spec in graph.nodes.values():
-        sources = ", ".join(repr(edge.source) for edge in spec.edges.values())
-        if len(heads[spec.id]) > 1:
-            yield (
-                f"{spec.location}: node {spec.id!r} takes {sources}, which reach loop {spec.loop!r} apart from each "
-                "other, as items of different heads: bring them together in one loop, or in one value"
+        incoming = [ways[edge.source] for edge in spec.edges.values()]
+        if None in incoming or len(incoming) < 2:
+            continue
+        if len({way[0] for way in incoming if way}) > 1:
+            why = (
+                "begin at different heads, so nothing says which belong together: let one producer yield them together"
             )
-        elif found[spec.id] is None and all(found[edge.source] is not None for edge in spec.edges.values()):
-            yield (
-                f"{spec.location}: node {spec.id!r} takes {sources}, which come of different fan-outs: "
-                "it can't be told which of their values belong together"
+        elif ways[spec.id] is None:
+            why = "come of different fan-outs, so nothing says which belong together: fan out once, for both"
+        elif all(heads[edge.source] != heads[spec.id] for edge in spec.edges.values()):
+            why = (
+                f"come into loop {spec.loop!r} by different queues, and joining them isn't built yet: "
+                "let one node give what is needed of them as one value"
             )
+        else:
+            continue
+        sources = ", ".join(dict.fromkeys(repr(origin(graph.nodes, edge).id) for edge in spec.edges.values()))
+        yield f"{spec.location}: node {spec.id!r} takes {sources}, whose items {why}"
 
 
 def _heads(graph: Graph) -> Mapping[str, frozenset[str]]:
-    """The heads within its own loop that each node's items come from."""
+    """The heads of its own loop that each node's items come from; in a mapped graph only readers take from outside."""
     heads: dict[str, frozenset[str]] = {}
     for spec in graph.nodes.values():
-        within = [heads[edge.source] for edge in spec.edges.values() if graph.nodes[edge.source].loop == spec.loop]
-        heads[spec.id] = frozenset({spec.id}) if spec.is_head else frozenset().union(*within)
+        before = (heads[edge.source] for edge in spec.edges.values())
+        heads[spec.id] = frozenset({spec.id}) if spec.is_head else frozenset().union(*before)
     return heads
 
 
@@ -122,10 +150,35 @@ def _types(graph: Graph) -> Iterator[str]:
     for spec in graph.nodes.values():
         if spec.kind in (Kind.READER, Kind.WRITER):
             continue
-        for port in spec.inputs:
-            if problem := misfit(graph.nodes, spec, port):
-                yield f"{spec.location}: {problem}"
+        for port, source in spec.inputs.items():
+            if problem := _misfit(graph, source, takes(spec, port)):
+                yield (
+                    f"{spec.location}: {spec.id}.{port} expects {shown(takes(spec, port))}, {problem}: "
+                    "change one of them, or put a node between them"
+                )
+
+
+def _misfit(graph: Graph, source: Edge | Constant, wanted: Any) -> str | None:
+    if isinstance(source, Constant):
+        return None if holds(source.value, wanted) else f"the constant is {source.value!r}"
+    giver = origin(graph.nodes, source)
+    given = gives(giver)
+    # The type of a logical node is that of all its branches together, so one of its members has to fit.
+    each_given = members(given) if giver.kind is Kind.LOGICAL else (given,)
+    return None if any(fits(each, wanted) for each in each_given) else f"{giver.id} gives {shown(given)}"
 
 
 def _of(graph: Graph, *kinds: Kind) -> Iterator[NodeSpec]:
     return (spec for spec in graph.nodes.values() if spec.kind in kinds)
+
+
+_CHECKS = (
+    _empty_loops,
+    _unfed,
+    _queue_ends,
+    _shared_queues,
+    _lonely_state,
+    _unshared_producers,
+    _unrelated_inputs,
+    _types,
+)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve, frozen
 
-from nodeflow.graph import Edge, Graph, Kind, NodeSpec, QueueHead, QueueTail
+from nodeflow.graph import Edge, Graph, Kind, NodeSpec, Port, QueueHead, QueueTail
 from nodes import QueueReader, QueueWriter
 
 
@@ -69,7 +69,7 @@ def _names_of_pairs(graph: Graph) -> Iterator[tuple[str, str]]:
             continue
         if not given:
             target = next((spec.id for spec in graph.nodes.values() if _takes(spec, reader)), reader.id)
-            source = next((edge.source for edge in writer.edges.values()), writer.id)
+            source = next(iter(writer.edges.values())).source
             given = _free(f"queue_{source}_{target}", taken)
         yield writer.id, given
         yield reader.id, given
@@ -102,7 +102,7 @@ def _channel(graph: Graph, queue: str, source: str, target: NodeSpec) -> _Channe
         target=QueueWriter(queue),
         kind=Kind.WRITER,
         loop=graph.nodes[source].loop,
-        ports=(),
+        ports=(Port("value"),),
         inputs={"value": Edge(source)},
         location=target.location,
     )
@@ -111,7 +111,7 @@ def _channel(graph: Graph, queue: str, source: str, target: NodeSpec) -> _Channe
         target=QueueReader(queue),
         kind=Kind.READER,
         loop=target.loop,
-        ports=(),
+        ports=(Port("channel", required=False),),
         inputs={"channel": Edge(writer_id)},
         location=target.location,
     )

@@ -1,133 +1,75 @@
-"""Whether what one node gives fits into the port of another, by their annotations."""
+"""Whether each value of one type is one of another, as far as their annotations tell."""
 
 from __future__ import annotations
 
 import collections.abc
-import inspect
-import types
 import typing
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from beartype import BeartypeConf
-from beartype.door import is_bearable, is_subhint
+from beartype.door import is_subhint
 from beartype.roar import BeartypeException
 
-from nodeflow.graph import Edge, Kind, LogicalNode, NodeSpec, ProducerNode
+from postprocess.hints import members, plain
 
-_CONF = BeartypeConf(is_pep484_tower=True)
-_TOWER: dict[Any, Any] = {float: float | int, complex: complex | float | int}
-_BARE: dict[Any, Any] = {list: list[Any], dict: dict[Any, Any], set: set[Any], tuple: tuple[Any, ...]}
-_MANY = (
-    collections.abc.Iterator,
-    collections.abc.Iterable,
-    collections.abc.Generator,
-    collections.abc.AsyncIterator,
-    collections.abc.AsyncIterable,
-    collections.abc.AsyncGenerator,
-)
-
-
-def misfit(nodes: Mapping[str, NodeSpec], target: NodeSpec, port: str) -> str | None:
-    """What is wrong with the input of a port, or None when it fits or can't be told.
-
-    Args:
-        nodes: all nodes of the graph.
-        target: the node.
-        port: one of its ports that is wired.
-    """
-    wanted = _annotations(target.function).get(port, Any)
-    source = target.inputs[port]
-    if not isinstance(source, Edge):
-        if _holds(source.value, wanted):
-            return None
-        return f"{target.id}.{port} expects {shown(wanted)}, the constant is {source.value!r}"
-    origin = _origin(nodes, nodes[source.source])
-    given = gives(origin)
-    # The type of a logical node is that of all its branches together, so one of its members has to fit.
-    if any(fits(each, wanted) for each in (_members(given) if origin.kind is Kind.LOGICAL else [given])):
-        return None
-    return f"{target.id}.{port} expects {shown(wanted)}, {origin.id} gives {shown(given)}"
-
-
-def gives(spec: NodeSpec) -> Any:
-    """The type of one value that a node gives; Any where it isn't said."""
-    if isinstance(spec.target, ProducerNode | LogicalNode):
-        declared = _argument(type(spec.target), ProducerNode, LogicalNode)
-        if declared is not Any or spec.kind is Kind.LOGICAL:
-            return declared
-    if spec.kind in (Kind.READER, Kind.WRITER):
-        return Any
-    returned = _annotations(spec.function).get("return", Any)
-    if not spec.fans_out:
-        return returned
-    return typing.get_args(returned)[0] if typing.get_origin(returned) in _MANY and typing.get_args(returned) else Any
+_TOWER: dict[Any, tuple[Any, ...]] = {float: (int,), complex: (int, float)}
+"""PEP 484: an int fits where a float is wanted, and both where a complex is."""
 
 
 def fits(given: Any, wanted: Any) -> bool:
     """Whether each value of one type is one of another; True where it can't be told."""
-    if given is Any or wanted in (Any, object, inspect.Parameter.empty) or isinstance(wanted, TypeVar):
+    given, wanted = plain(given), plain(wanted)
+    if given in (Any, typing.Never, typing.NoReturn) or wanted in (Any, object):
         return True
+    if isinstance(given, typing.NewType) and given is not wanted:
+        return fits(given.__supertype__, wanted)
+    if len(members(given)) > 1:
+        return all(fits(each, wanted) for each in members(given))
+    if len(members(wanted)) > 1:
+        return any(fits(given, each) for each in members(wanted))
+    if typing.get_origin(given) is typing.Literal and typing.get_origin(wanted) is not typing.Literal:
+        return fits(type(*typing.get_args(given)), wanted)
+    if typing.is_typeddict(wanted):
+        return given is wanted or (not typing.is_typeddict(given) and _is_a(given, collections.abc.Mapping))
+    if typing.is_typeddict(given):
+        return fits(dict[str, Any], wanted)
+    return any(_class_fits(given, each) for each in (wanted, *_TOWER.get(wanted, ())))
+
+
+def _class_fits(given: Any, wanted: Any) -> bool:
+    if not (_is_class(given) and _is_class(wanted)):
+        return _told(given, wanted)
+    inner, outer = typing.get_args(given), typing.get_args(wanted)
+    if not (inner and outer):
+        return _is_a(given, wanted)
+    origin = typing.get_origin(given)
+    if origin is tuple:
+        return _tuple_fits(inner, wanted)
+    if len(inner) == len(outer) and origin not in (collections.abc.Callable, type):
+        return _is_a(given, wanted) and all(map(fits, inner, outer))
+    return _told(given, wanted)
+
+
+def _tuple_fits(inner: tuple[Any, ...], wanted: Any) -> bool:
+    origin, outer = typing.get_origin(wanted), typing.get_args(wanted)
+    elements = tuple(each for each in inner if each is not ...)
+    if origin is not tuple or outer[1:] == (...,):
+        return _is_a(tuple, wanted) and all(fits(each, outer[0]) for each in elements)
+    return ... not in inner and len(inner) == len(outer) and all(map(fits, inner, outer))
+
+
+def _is_class(hint: Any) -> bool:
+    return isinstance(typing.get_origin(hint) or hint, type)
+
+
+def _is_a(given: Any, wanted: Any) -> bool:
     try:
-        return bool(is_subhint(_widened(given, _BARE), _widened(_widened(wanted, _BARE), _TOWER)))
+        return issubclass(typing.get_origin(given) or given, typing.get_origin(wanted) or wanted)
+    except TypeError:  # a Protocol that can't be asked at run time
+        return True
+
+
+def _told(given: Any, wanted: Any) -> bool:
+    try:
+        return bool(is_subhint(given, wanted))
     except (BeartypeException, TypeError):
         return True
-
-
-def shown(hint: Any) -> str:
-    """A type as one would write it."""
-    return (
-        hint.__qualname__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
-    )
-
-
-def _holds(value: Any, wanted: Any) -> bool:
-    try:
-        return bool(is_bearable(value, wanted, conf=_CONF))
-    except (BeartypeException, TypeError):
-        return True
-
-
-def _origin(nodes: Mapping[str, NodeSpec], spec: NodeSpec) -> NodeSpec:
-    """The node whose values arrive, behind any writers and readers."""
-    while spec.kind in (Kind.READER, Kind.WRITER) and spec.edges:
-        spec = nodes[next(iter(spec.edges.values())).source]
-    return spec
-
-
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    while isinstance(function, partial):
-        function = function.func
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    try:
-        return typing.get_type_hints(inspect.unwrap(called))
-    except (NameError, TypeError, AttributeError):
-        return {}
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-
-
-def _argument(kind: type, *generics: type) -> Any:
-    """What stands for `T` in the base class `ProducerNode[T]` or `LogicalNode[T]` of a class."""
-    for each in kind.__mro__:
-        for base in getattr(each, "__orig_bases__", ()):
-            if typing.get_origin(base) in generics and not isinstance(typing.get_args(base)[0], TypeVar):
-                return typing.get_args(base)[0]
-    return Any
-
-
-def _widened(hint: Any, wider: Mapping[Any, Any]) -> Any:
-    """A type in which some types stand for others, at all depths."""
-    if isinstance(hint, type) and not typing.get_args(hint):
-        return wider.get(hint, hint)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if not arguments or origin in (typing.Literal, typing.Annotated, collections.abc.Callable):
-        return hint
-    widened = tuple(_widened(argument, wider) for argument in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[widened]  # noqa: UP007 - made from a tuple
-    generic: Any = origin
-    return generic[widened] if isinstance(origin, type) else hint

@@ -1,9 +1,9 @@
 """Runs graphs: one node at a time, or as isolated loops in processes of their own."""
 
-from nodeflow.engine.development import PlannedRun, StepPlan, StepResult, value_of
+from nodeflow.engine.development import PlannedRun, StepPlan, StepResult
 from nodeflow.engine.engine import FlowEngine
 from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
-from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.kept import KeptItem, KeptOutput, value_of
 from nodeflow.engine.loading import GraphSource, load_graph
 from nodeflow.engine.status import NodeStatus, State
 

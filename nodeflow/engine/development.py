@@ -9,7 +9,7 @@ from typing import Any, Literal
 from attrs import evolve, field, frozen
 
 from nodeflow.engine.evaluation import Branches, Value
-from nodeflow.engine.kept import KeptItem, KeptOutput, output_key
+from nodeflow.engine.kept import KeptItem, KeptOutput, output_key, value_of
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
 from nodeflow.errors import UsageError
@@ -93,13 +93,6 @@ class StepResult:
     def values(self) -> list[Any]:
         """The values that it gave, skipped items left out; of a logical node, a dict by branch for each item."""
         return [value_of(item) for item in self.items if isinstance(item.outcome, Value | Branches)]
-
-
-def value_of(item: KeptItem) -> Any:
-    """The value of an item, or its values by branch; None when the node was skipped."""
-    if isinstance(item.outcome, Value):
-        return item.outcome.value
-    return dict(item.outcome.values) if isinstance(item.outcome, Branches) else None
 
 
 @frozen

@@ -74,7 +74,7 @@ class KeptOutput:
         """Why the items can't be kept, with the path of the part; empty when they can."""
         for item in self.items or ():
             try:
-                encode(item.to_data())
+                encode(value_of(item))
             except PayloadError as error:
                 return f"item {item.id}: {error}"
         return ""
@@ -104,6 +104,13 @@ class KeptOutput:
             seconds=data["seconds"],
             reason=data["reason"],
         )
+
+
+def value_of(item: KeptItem) -> Any:
+    """The value of an item, or its values by branch; None when the node was skipped."""
+    if isinstance(item.outcome, Value):
+        return item.outcome.value
+    return dict(item.outcome.values) if isinstance(item.outcome, Branches) else None
 
 
 def output_key(node: str) -> str:

@@ -60,16 +60,20 @@ class Results:
             assert isinstance(outcome, Value)
             data = Encoded(encode(outcome.value))
         else:
-            content = _content(channel, outcome)
-            if content is None:
+            field, content = _content(channel, outcome)
+            if field == "branches" and not content:
                 return
-            data = Encoded(encode({"id": item_id, **content}))
+            data = Encoded(b'{"id":%b,"%b":%b}' % (encode(item_id), field.encode(), encode(content)))
         self.pushes.setdefault(queue, []).append(data)
 
     def fail(self, letter: dict[str, Any]) -> None:
         """Add a dead letter and count it."""
         self.dead.append(Encoded(encode(letter)))
         self.counts[failed_count(letter["node"])] += 1
+
+    def undo(self, node: str) -> None:
+        """Count an item that a node had handled as not handled."""
+        self.counts[done_count(node)] -= 1
 
     def add(self, other: Results) -> None:
         """Add what came of further items."""
@@ -110,12 +114,11 @@ def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attemp
     }
 
 
-def _content(channel: Channel, outcome: Outcome) -> dict[str, Any] | None:
+def _content(channel: Channel, outcome: Outcome) -> tuple[str, Any]:
     if isinstance(outcome, Branches):
-        taken = {name: value for name, value in outcome.values.items() if name in (channel.branches or ())}
-        return {"branches": taken} if taken else None
+        return "branches", {name: value for name, value in outcome.values.items() if name in (channel.branches or ())}
     assert isinstance(outcome, Value)
-    return {"value": outcome.value}
+    return "value", outcome.value
 
 
 def _shown(value: Any) -> Any:

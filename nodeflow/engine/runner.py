@@ -10,6 +10,7 @@ from nodeflow.engine.evaluation import Evaluation, Outcome, Task, settled
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.plan import Channel, LoopPlan
 from nodeflow.engine.results import Results, dead_letter, done_count
+from nodeflow.errors import PayloadError
 from nodeflow.graph import Kind, NodeSpec
 
 Failure = (Exception, SystemExit)
@@ -64,21 +65,15 @@ class Runner:
         return results
 
     async def _stage(self, evaluation: Evaluation, results: Results, attempt: int) -> None:
-        fanned = []
+        ran: dict[str, Task] = {}
         while task := evaluation.next():
-            if task.spec.fans_out:
-                fanned.append(task)
+            if task.spec.kind is Kind.WRITER:
+                self._write(evaluation, task, ran, results, attempt)
                 continue
-            try:
-                if task.spec.kind is Kind.WRITER:
-                    self._write(task, results)
-                    continue
-                evaluation.done(task, await self.nodes.call(task, attempt))
-                results.counts[done_count(task.spec.id)] += 1
-            except Failure as error:
-                evaluation.failed(task)
-                self._fail(task, error, results, attempt)
-        for task in fanned:
+            ran[task.spec.id] = task
+            if not task.spec.fans_out:
+                await self._call(evaluation, task, results, attempt)
+        for task in (task for task in ran.values() if task.spec.fans_out):
             await self._fan_out(evaluation, task, results, attempt)
 
     async def _fan_out(self, evaluation: Evaluation, task: Task, results: Results, attempt: int) -> None:
@@ -91,9 +86,27 @@ class Runner:
         except Failure as error:
             self._fail(task, error, results, attempt)
 
-    def _write(self, task: Task, results: Results) -> None:
+    async def _call(self, evaluation: Evaluation, task: Task, results: Results, attempt: int) -> None:
+        try:
+            evaluation.done(task, await self.nodes.call(task, attempt))
+            results.counts[done_count(task.spec.id)] += 1
+        except Failure as error:
+            evaluation.failed(task)
+            self._fail(task, error, results, attempt)
+
+    def _write(
+        self, evaluation: Evaluation, task: Task, ran: Mapping[str, Task], results: Results, attempt: int
+    ) -> None:
+        """Push what a node gave; one whose output can't travel has failed."""
         queue = task.spec.target.queue
-        results.push(queue, self._channels.get(queue), task.item_id, task.arguments["value"])
+        try:
+            results.push(queue, self._channels.get(queue), task.item_id, task.arguments["value"])
+        except PayloadError as error:
+            source = next(iter(task.spec.edges.values())).source
+            results.undo(source)
+            blamed = ran.get(source) or Task(self.plan.nodes[source], task.item_id, {})
+            evaluation.failed(blamed)
+            self._fail(blamed, error, results, attempt)
 
     def _fail(self, task: Task, error: BaseException, results: Results, attempt: int) -> None:
         results.fail(dead_letter(task, error, loop=self.plan.loop, job=self.job, attempt=attempt))

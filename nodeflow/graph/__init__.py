@@ -3,7 +3,7 @@
 from nodeflow.graph.branch import Branch
 from nodeflow.graph.context import Context
 from nodeflow.graph.fingerprint import changes, fingerprint
-from nodeflow.graph.graph import Graph, Loop, Output
+from nodeflow.graph.graph import Graph, Loop
 from nodeflow.graph.kinds import (
     BlockingNode,
     LogicalNode,
@@ -16,7 +16,9 @@ from nodeflow.graph.kinds import (
 from nodeflow.graph.lineage import Lineage, lineages
 from nodeflow.graph.location import Location, is_own
 from nodeflow.graph.options import node
-from nodeflow.graph.spec import Constant, Edge, Kind, NodeSpec, Port
+from nodeflow.graph.output import Output
+from nodeflow.graph.roles import Kind
+from nodeflow.graph.spec import Constant, Edge, NodeSpec, Port
 
 __all__ = [
     "BlockingNode",

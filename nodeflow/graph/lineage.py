@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nodeflow.graph.spec import Kind, NodeSpec
+from nodeflow.graph.roles import Kind
+from nodeflow.graph.spec import NodeSpec
 
 Lineage = tuple[str, ...]
 """The head that an item began at, then the nodes that fanned it out, outermost first."""

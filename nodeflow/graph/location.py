@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
+
+from nodeflow.errors import GraphError
 
 _PACKAGES = tuple(str(Path(__file__).parents[2] / name) + "/" for name in ("nodeflow", "nodes", "postprocess"))
 
@@ -34,3 +38,12 @@ def caller() -> Location:
     while frame.f_back is not None and is_own(frame.f_code.co_filename):
         frame = frame.f_back
     return Location(frame.f_code.co_filename, frame.f_lineno)
+
+
+@contextmanager
+def errors_at(where: Location) -> Iterator[None]:
+    """Say in each GraphError within which line of the user's code it is about."""
+    try:
+        yield
+    except GraphError as error:
+        raise GraphError(error.problem, str(where)) from error.__cause__

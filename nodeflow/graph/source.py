@@ -1,56 +1,23 @@
-"""Definitions in a source text: where they are, what they look like, and which names they load.
-
-Everything here is static: it reads texts, syntax trees and code objects and never a live value.
-"""
+"""Source texts: the definitions in them, and digests of these that only a real change changes."""
 
 from __future__ import annotations
 
 import ast
-import dis
+import functools
 import hashlib
 import linecache
-import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import attrs
 
-Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+from nodeflow.graph.uses import Scope, Use, code_uses, inner_codes, tree_uses
 
 _IGNORED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_ATTRIBUTE_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_SILENT = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG"})
 _OPTIMIZED, _STAR_ARGUMENTS = 0x1, 0x4 | 0x8
-# up to 3.12 a function's first constant is its docstring or None; 3.13 says by a flag that it is a docstring
-_DOCSTRING_FLAGS = _OPTIMIZED | (0x4000000 if sys.version_info >= (3, 13) else 0)
-
-
-def digest(text: str) -> str:
-    """Shorten a text to 16 hexadecimal digits (blake2b with 8 bytes)."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-@attrs.frozen
-class Use:
-    """A dotted name that code loads, as `helpers.clean`.
-
-    Args:
-        root: the first name; for an import inside a function the module's name, dots included.
-        attributes: the names behind it.
-        imported: whether `root` names a module instead of a global of the code's own module.
-    """
-
-    root: str
-    attributes: tuple[str, ...] = ()
-    imported: bool = False
-
-    def then(self, attribute: str) -> Use:
-        """Give the same use with one more attribute behind it."""
-        return attrs.evolve(self, attributes=(*self.attributes, attribute))
 
 
 @attrs.frozen
@@ -61,56 +28,110 @@ class Definition:
     uses: frozenset[Use]
 
 
-class _Mark(str):
-    """A piece of a dump that is already text."""
+class Source:
+    """A source text, parsed and compiled once, and what it defines.
 
+    Args:
+        text: the source; it may hold an encoding declaration.
+        filename: the name to compile it under.
 
-def dump(nodes: Iterable[ast.AST]) -> str:
-    """Write syntax trees as text that is equal for equal code in Python 3.11 to 3.13.
-
-    Positions, empty fields, and statements without an effect (docstrings, `pass`) are left out. It keeps
-    its own stack, as a long chain of operators is a deep tree.
+    Raises:
+        SyntaxError, ValueError: the text isn't Python.
     """
-    parts: list[str] = []
-    stack: list[object] = [list(nodes)]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, _Mark):
-            parts.append(item)
-        elif isinstance(item, list):
-            kept = [child for child in item if not _has_no_effect(child)]
-            stack += [_Mark("]"), *reversed(kept), _Mark("[")]
-        elif isinstance(item, ast.AST):
-            stack.append(_Mark(")"))
-            for name in reversed(item._fields):
-                value = getattr(item, name, None)
-                if name not in _IGNORED_FIELDS and value is not None and value != []:
-                    stack += [value, _Mark(f" {name}=")]
-            stack.append(_Mark(f"({type(item).__name__}"))
-        else:
-            parts.append(f"{type(item).__name__}:{item!r} ")
-    return "".join(parts)
+
+    def __init__(self, text: bytes, filename: str) -> None:
+        self.filename = filename
+        self.bindings: dict[str, list[ast.stmt]] = defaultdict(list)  # by global, imports left out
+        self.rebound: set[str] = set()  # globals that functions assign
+        self._imports: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._scopes: dict[tuple[str, int], list[Scope]] = defaultdict(list)
+        self._equal: dict[tuple[str, str], list[CodeType]] = defaultdict(list)
+        self._definitions: dict[tuple[int, ...], Definition] = {}
+        self._index(ast.parse(text, filename))
+        self._codes = list(inner_codes(compile(text, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)))
+        for code in self._codes:
+            self._equal[code.co_qualname, code_text(code)].append(code)
+
+    def origins(self, name: str) -> list[tuple[str, str]]:
+        """Give the modules, as written, and their names that `from … import` may have bound a global to."""
+        return self._imports.get(name, []) + [(module, name) for module, _ in self._imports.get("*", [])]
+
+    def function(self, loaded: CodeType) -> Sequence[Scope]:
+        """Find the definition that a loaded code object comes from; none when it was edited since.
+
+        Lambdas that begin on the same line are one definition.
+        """
+        equal = self._equal.get((loaded.co_qualname, code_text(loaded)), [])
+        nearest = min(equal, key=lambda code: abs(code.co_firstlineno - loaded.co_firstlineno), default=None)
+        return self._scopes.get((nearest.co_name, nearest.co_firstlineno), []) if nearest else []
+
+    def classes(self, qualname: str) -> list[ast.ClassDef]:
+        """Find the definitions of classes with this qualified name."""
+        found = (
+            self._scopes.get((code.co_name, code.co_firstlineno), [])
+            for code in self._codes
+            if code.co_qualname == qualname
+        )
+        return [scope for scopes in found for scope in scopes if isinstance(scope, ast.ClassDef)]
+
+    def define(self, nodes: Sequence[ast.AST]) -> Definition:
+        """Give the digest of a definition or of statements, and the names that they load."""
+        key = tuple(map(id, nodes))
+        if key not in self._definitions:
+            uses = set(tree_uses(nodes))
+            lines = {line for node in nodes for line in range(_first_line(node), _last_line(node) + 1)}
+            for code in self._codes:
+                if code.co_firstlineno in lines:
+                    uses.update(code_uses(code))
+            self._definitions[key] = Definition(digest(_dump(nodes)), frozenset(uses))
+        return self._definitions[key]
+
+    def _index(self, tree: ast.Module) -> None:
+        for node in ast.walk(tree):
+            if isinstance(node, Scope):
+                self._scopes[getattr(node, "name", "<lambda>"), _first_line(node)].append(node)
+            elif isinstance(node, ast.Global):
+                self.rebound.update(node.names)
+        for statement in _module_statements(tree):
+            if isinstance(statement, ast.ImportFrom):
+                module = "." * statement.level + (statement.module or "")
+                for alias in statement.names:
+                    self._imports[alias.asname or alias.name].append((module, alias.name))
+            for name in _bound_names(statement):
+                self.bindings[name].append(statement)
 
 
-def _has_no_effect(node: object) -> bool:
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    return isinstance(node, ast.Pass)
+def read(filename: str, namespace: dict[str, Any]) -> Source | None:
+    """Give the source that is under this name now, on disk or in a notebook's cell; None when there is none.
+
+    Args:
+        filename: a path, or the name of a cell.
+        namespace: a module's globals, whose loader may have the source.
+    """
+    try:
+        text = Path(filename).read_bytes()
+    except (OSError, ValueError):
+        text = "".join(linecache.getlines(filename, namespace)).encode("utf-8", "replace")
+    return _parse(text, filename) if text else None
+
+
+def digest(text: str) -> str:
+    """Shorten a text to 16 hexadecimal digits (blake2b with 8 bytes)."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def code_text(code: CodeType) -> str:
-    """Write a code object as text: what it does, without positions, file name and docstring."""
-    constants: tuple[object, ...] = code.co_consts
-    if code.co_flags & _DOCSTRING_FLAGS == _DOCSTRING_FLAGS and isinstance(next(iter(constants), None), str):
-        constants = (None, *constants[1:])
-    shape = (
-        code.co_argcount,
-        code.co_posonlyargcount,
-        code.co_kwonlyargcount,
-        code.co_flags & _STAR_ARGUMENTS,
-    )
+    """Write a code object as text: what it does, without positions, file name and what its docstring says."""
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _STAR_ARGUMENTS)
     names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    return f"{shape}{names}{code.co_code!r}{code.co_exceptiontable!r}{_constant_text(constants)}"
+    constants = (None, *code.co_consts[1:]) if _has_docstring(code) else code.co_consts
+    return f"{arguments}{names}{code.co_code!r}{code.co_exceptiontable!r}{_constant_text(constants)}"
+
+
+def _has_docstring(code: CodeType) -> bool:
+    # up to 3.13 the first constant of every `def` is its docstring or None
+    is_def = code.co_flags & _OPTIMIZED and not code.co_name.startswith("<")
+    return bool(is_def) and isinstance(next(iter(code.co_consts), None), str)
 
 
 def _constant_text(value: object) -> str:
@@ -123,257 +144,72 @@ def _constant_text(value: object) -> str:
     return f"{type(value).__name__}:{value!r}"
 
 
-def code_uses(code: CodeType, outer: Mapping[str, Use] | None = None) -> Iterator[Use]:
-    """Give the globals, with the attributes behind them, that a code object and those inside it load.
+@functools.lru_cache(maxsize=256)
+def _parse(text: bytes, filename: str) -> Source | None:
+    try:
+        return Source(text, filename)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
-    `outer` maps the names that imports in the functions around it bind.
+
+def _dump(nodes: Iterable[ast.AST]) -> str:
+    """Write syntax trees as text that is equal for equal code in Python 3.11 to 3.13.
+
+    Positions, empty fields, and statements without an effect (docstrings, `pass`) are left out. It keeps
+    its own stack, as a long chain of operators is a deep tree.
     """
-    local = dict(outer or {})
-    current: Use | None = None
-    base = bound = Use("")
-    plain = False
-    steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
-    for index, step in enumerate(steps):
-        if step.opname in _ATTRIBUTE_LOADS and current:
-            current = current.then(str(step.argval))
-            continue
-        if current:
-            yield current
-        if step.opname.startswith("STORE_") and bound.root:
-            stored = step.argval[0] if isinstance(step.argval, tuple) else step.argval
-            local[str(stored)], bound = bound, Use("")
-        current = _started(step, local)
-        if step.opname == "IMPORT_NAME":
-            level, names = steps[index - 2].argval, steps[index - 1].argval
-            plain = not names
-            module = str(step.argval)
-            base = bound = Use("." * level + (module.partition(".")[0] if plain else module), imported=True)
-        elif step.opname == "IMPORT_FROM":
-            bound = base.then(str(step.argval))
-            base = bound if plain else base
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from code_uses(constant, local)
-
-
-def _started(step: dis.Instruction, local: Mapping[str, Use]) -> Use | None:
-    if step.opname in _GLOBAL_LOADS:
-        return local.get(step.argval, Use(step.argval))
-    if "LOAD_FAST" in step.opname or step.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF"):
-        # 3.13 joins two loads in one instruction: an attribute belongs to the last
-        name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
-        return local.get(name)
-    return None
-
-
-def tree_uses(nodes: Iterable[ast.AST]) -> Iterator[Use]:
-    """Give the names, with the attributes behind them, that stand in syntax trees."""
+    parts: list[str] = []
     pending = list(nodes)
     while pending:
         node = pending.pop()
-        use = _dotted(node)
-        if use:
-            yield use
-        else:
-            pending.extend(ast.iter_child_nodes(node))
+        parts.append(f"{type(node).__name__}:")
+        for name, value in ast.iter_fields(node):
+            if name in _IGNORED_FIELDS or value is None or value == []:
+                continue
+            children = [each for each in (value if isinstance(value, list) else [value]) if not _has_no_effect(each)]
+            pending += [child for child in children if isinstance(child, ast.AST)]
+            texts = ["*" if isinstance(child, ast.AST) else f"{child!r}" for child in children]
+            parts.append(f"{name}=({','.join(texts)})")
+    return "\n".join(parts)
 
 
-def _dotted(node: ast.AST) -> Use | None:
-    attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
-        attributes.append(node.attr)
-        node = node.value
-    return Use(node.id, tuple(reversed(attributes))) if isinstance(node, ast.Name) else None
+def _has_no_effect(node: object) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.Pass)
 
 
-def _header(node: Node) -> Iterator[ast.AST]:
-    # what is evaluated outside of the definition's own code
-    for name in ("decorator_list", "bases", "keywords"):
-        yield from getattr(node, name, [])
-    for name in ("args", "returns"):
-        child = getattr(node, name, None)
-        if child is not None:
-            yield child
-
-
-class Source:
-    """A source text, parsed and compiled once, and what it defines.
-
-    Args:
-        text: the source; bytes may hold an encoding declaration.
-        filename: the name to compile it under.
-        modified: when the file was last written, in seconds since 1970; 0 for a cell.
-    Raises:
-        SyntaxError, ValueError: the text isn't Python.
-    """
-
-    def __init__(self, text: bytes | str, filename: str, modified: float = 0.0) -> None:
-        self.filename = filename
-        self.modified = modified
-        self.tree = ast.parse(text, filename)
-        self.bindings: dict[str, list[ast.stmt]] = defaultdict(list)
-        self.rebound: set[str] = set()  # globals that functions assign
-        self.star_imports: list[ast.ImportFrom] = []
-        self._nodes: dict[tuple[str, int], list[Node]] = defaultdict(list)
-        self._codes: dict[str, list[CodeType]] = defaultdict(list)
-        self._codes_at: dict[int, list[CodeType]] = defaultdict(list)
-        self._texts: dict[int, str] = {}
-        self._definitions: dict[tuple[int, ...], Definition] = {}
-        for node in ast.walk(self.tree):
-            if isinstance(node, Node):
-                self._nodes[_name(node), _first_line(node)].append(node)
-            elif isinstance(node, ast.Global):
-                self.rebound.update(node.names)
-        for code in _inner_codes(compile(text, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)):
-            self._codes[code.co_qualname].append(code)
-            self._codes_at[code.co_firstlineno].append(code)
-        for statement in _module_statements(self.tree.body):
-            for name in _bound_names(statement):
-                self.bindings[name].append(statement)
-            if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
-                self.star_imports.append(statement)
-
-    def find_function(self, loaded: CodeType) -> Node | None:
-        """Find the definition that a loaded code object comes from; None when it was edited since."""
-        text = code_text(loaded)
-        equal = [code for code in self._codes.get(loaded.co_qualname, []) if self._text(code) == text]
-        if len(equal) > 1:
-            equal.sort(key=lambda code: _distance(code, loaded))
-        return self._node_of(equal[0]) if equal else None
-
-    def find_classes(self, qualname: str) -> list[ast.ClassDef]:
-        """Find the definitions of classes with this qualified name."""
-        codes = [code for code in self._codes.get(qualname, []) if not code.co_flags & _OPTIMIZED]
-        return [node for node in map(self._node_of, codes) if isinstance(node, ast.ClassDef)]
-
-    def define(self, *nodes: ast.AST) -> Definition:
-        """Give the digest of a definition or of statements, and the names that they load."""
-        key = tuple(map(id, nodes))
-        if key not in self._definitions:
-            uses = frozenset(use for node in nodes for use in self._uses(node))
-            self._definitions[key] = Definition(digest(dump(nodes)), uses)
-        return self._definitions[key]
-
-    def _uses(self, node: ast.AST) -> Iterator[Use]:
-        if not isinstance(node, Node):
-            yield from tree_uses([node])
-            return
-        yield from tree_uses(_header(node))
-        for code in self._codes_at[_first_line(node)]:
-            if self._node_of(code) is node:
-                yield from code_uses(code)
-
-    def _text(self, code: CodeType) -> str:
-        if id(code) not in self._texts:
-            self._texts[id(code)] = code_text(code)
-        return self._texts[id(code)]
-
-    def _node_of(self, code: CodeType) -> Node | None:
-        nodes = self._nodes.get((code.co_name, code.co_firstlineno), [])
-        if len(nodes) < 2:
-            return next(iter(nodes), None)
-        # the walk is breadth first, so that of nested lambdas the innermost comes last
-        return next((node for node in reversed(nodes) if _holds(node, code)), None)
-
-
-def _name(node: Node) -> str:
-    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
-
-
-def _first_line(node: Node) -> int:
+def _first_line(node: ast.AST) -> int:
     lines: list[int] = [decorator.lineno for decorator in getattr(node, "decorator_list", [])]
-    return min([node.lineno, *lines])
+    return min([getattr(node, "lineno", 0), *lines])
 
 
-def _positions(code: CodeType) -> list[tuple[int, int, int, int]]:
-    complete = [(a, c, b, d) for a, b, c, d in code.co_positions() if None not in (a, b, c, d)]
-    return [(a, c, b, d) for a, c, b, d in complete if (a, c) != (b, d)]  # type: ignore[misc]
+def _last_line(node: ast.AST) -> int:
+    return int(getattr(node, "end_lineno", 0))
 
 
-def _holds(node: Node, code: CodeType) -> bool:
-    if not isinstance(node, ast.Lambda):
-        return False
-    start, end = _start(node.body), (node.body.end_lineno, node.body.end_col_offset)
-    return all(start <= spot[:2] and spot[2:] <= end for spot in _positions(code))
-
-
-def _start(node: ast.expr) -> tuple[int, int]:
-    return node.lineno, node.col_offset
-
-
-def _distance(code: CodeType, loaded: CodeType) -> tuple[bool, int]:
-    same = list(code.co_positions()) == list(loaded.co_positions())
-    return not same, abs(code.co_firstlineno - loaded.co_firstlineno)
-
-
-def _inner_codes(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant
-            yield from _inner_codes(constant)
-
-
-def _module_statements(body: Iterable[ast.AST]) -> Iterator[ast.stmt]:
-    for statement in body:
-        if isinstance(statement, ast.stmt):
-            yield statement
-        if not isinstance(statement, Node):
-            yield from _module_statements(
-                child
-                for child in ast.iter_child_nodes(statement)
-                if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
-            )
+def _module_statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        if not isinstance(node, Scope):
+            pending.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
 def _bound_names(statement: ast.stmt) -> set[str]:
+    """Give the names that a statement binds or writes into, as in `x = 1`, `x[0] = 1`, `x += 1` and `with … as x`."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
-    targets: list[ast.AST] = [*getattr(statement, "targets", [])]
-    targets += [getattr(statement, "target", None) or ast.Pass()]
-    targets += [item.optional_vars for item in getattr(statement, "items", []) if item.optional_vars]
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.expr):
-            targets += [named.target for named in ast.walk(child) if isinstance(named, ast.NamedExpr)]
-    return {name for target in targets for name in _target_names(target)}
-
-
-def _target_names(target: ast.AST) -> Iterator[str]:
-    while isinstance(target, ast.Subscript | ast.Attribute | ast.Starred):
-        target = target.value
-    if isinstance(target, ast.Name):
-        yield target.id
-    for element in getattr(target, "elts", []):
-        yield from _target_names(element)
-
-
-class Sources:
-    """Reads sources, and keeps them while their files stay as they are."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[object, ...], Source | None]] = {}
-
-    def read(self, filename: str, namespace: dict[str, Any]) -> Source | None:
-        """Give the source that is under this name now, on disk or in a notebook's cell, or None."""
-        modified = 0.0
-        state: tuple[object, ...]
-        try:
-            status = Path(filename).stat()
-            modified, state = status.st_mtime, (status.st_mtime_ns, status.st_size)
-        except (OSError, ValueError):
-            state = tuple(linecache.getlines(filename, namespace))
-        kept = self._kept.get(filename)
-        if kept is None or kept[0] != state:
-            text = None if modified else "".join(map(str, state))
-            kept = self._kept[filename] = (state, _parse(filename, text, modified))
-        return kept[1]
-
-
-def _parse(filename: str, text: str | None, modified: float) -> Source | None:
-    if text == "":
-        return None
-    try:
-        return Source(Path(filename).read_bytes() if text is None else text, filename, modified)
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    names = set()
+    pending = [child for child in ast.iter_child_nodes(statement) if not isinstance(child, ast.stmt)]
+    while pending:
+        node = pending.pop()
+        pending += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
+        written = isinstance(getattr(node, "ctx", None), ast.Store)
+        while written and isinstance(node, ast.Subscript | ast.Attribute):
+            node = node.value
+        if written and isinstance(node, ast.Name):
+            names.add(node.id)
+    return names

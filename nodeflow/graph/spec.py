@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import enum
-import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from attrs import field, frozen
 
-from nodeflow.errors import GraphError
-from nodeflow.graph.context import Context
-from nodeflow.graph.kinds import (
-    BlockingNode,
-    LogicalNode,
-    Node,
-    NonBlockingNode,
-    ProducerNode,
-    QueueHead,
-    QueueTail,
-)
+from nodeflow.graph.kinds import Node
 from nodeflow.graph.location import Location
+from nodeflow.graph.roles import Kind, method_of
 
 
-class Kind(enum.StrEnum):
-    """What part a node plays in its loop."""
-
-    PRODUCER = "producer"
-    BLOCKING = "blocking"
-    NON_BLOCKING = "non-blocking"
-    LOGICAL = "logical"
-    READER = "reader"
-    WRITER = "writer"
-
-
-_METHODS: dict[type[Node], tuple[Kind, str]] = {
-    ProducerNode: (Kind.PRODUCER, "produce"),
-    BlockingNode: (Kind.BLOCKING, "execute"),
-    NonBlockingNode: (Kind.NON_BLOCKING, "execute"),
-    LogicalNode: (Kind.LOGICAL, "choose"),
-}
+def _read_only(inputs: Mapping[str, Edge | Constant]) -> Mapping[str, Edge | Constant]:
+    return MappingProxyType(dict(inputs))
 
 
 @frozen
@@ -50,12 +24,14 @@ class Port:
     Args:
         name: the parameter's name.
         required: whether the parameter has no default.
-        positional: whether the parameter can't be given by name.
+        positional: whether the parameter can be given by position only.
+        by_name: whether the parameter can be given by name only.
     """
 
     name: str
     required: bool = True
     positional: bool = False
+    by_name: bool = False
 
 
 @frozen
@@ -94,7 +70,7 @@ class NodeSpec:
     kind: Kind
     loop: str
     ports: tuple[Port, ...]
-    inputs: Mapping[str, Edge | Constant] = field(factory=dict)
+    inputs: Mapping[str, Edge | Constant] = field(factory=dict, converter=_read_only)
     context_port: str | None = None
     fans_out: bool = False
     location: Location | None = None
@@ -123,73 +99,3 @@ class NodeSpec:
     def function(self) -> Callable[..., Any]:
         """What is called for each item."""
         return method_of(self.target)
-
-
-def describe(target: Any) -> tuple[Kind, tuple[Port, ...], str | None, bool]:
-    """What can be read off a function or node instance: kind, ports, context port, whether it fans out.
-
-    Raises:
-        GraphError: it can't be a node.
-    """
-    kind, function = kind_of(target), method_of(target)
-    if kind in (Kind.READER, Kind.WRITER):
-        return kind, (Port("value"),) if kind is Kind.WRITER else (Port("channel", required=False),), None, False
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError) as error:
-        raise GraphError(f"the parameters of {function!r} can't be read: wrap it in a function of your own") from error
-    named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    context = next((one.name for one in named if _takes_context(one)), None)
-    ports = tuple(
-        Port(one.name, one.default is one.empty, one.kind is one.POSITIONAL_ONLY)
-        for one in named
-        if one.name != context
-    )
-    if kind is Kind.PRODUCER:
-        return kind, (), named[0].name if named else None, True
-    return kind, ports, context, _is_generator(function)
-
-
-def kind_of(target: Any) -> Kind:
-    """The part that a function or node instance plays by its type.
-
-    Raises:
-        GraphError: it is a class, or no callable and no node.
-    """
-    if isinstance(target, type):
-        raise GraphError(f"{target.__qualname__} is a class: add an instance of it, {target.__qualname__}(…)")
-    if isinstance(target, QueueHead | QueueTail):
-        return Kind.READER if isinstance(target, QueueHead) else Kind.WRITER
-    for base, (kind, _) in _METHODS.items():
-        if isinstance(target, base):
-            return kind
-    if not callable(target) or isinstance(target, Node):
-        raise GraphError(
-            f"{target!r} is no node: add a function, or an instance of a ProducerNode, BlockingNode, "
-            "NonBlockingNode or LogicalNode"
-        )
-    return Kind.BLOCKING
-
-
-def method_of(target: Any) -> Callable[..., Any]:
-    """What is called for each item: the function itself, or the method of a node instance."""
-    for base, (_, method) in _METHODS.items():
-        if isinstance(target, base):
-            function: Callable[..., Any] = getattr(target, method)
-            return function
-    called: Callable[..., Any] = target
-    return called
-
-
-def _takes_context(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    if annotation is Context or (isinstance(annotation, str) and annotation.split(".")[-1] == "Context"):
-        return True
-    return parameter.name == "ctx" and annotation is parameter.empty
-
-
-def _is_generator(function: Callable[..., Any]) -> bool:
-    while isinstance(function, partial):
-        function = function.func
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)

@@ -1,0 +1,1 @@
+"""Side-by-side measurements; each module runs by itself, as in `python -m benchmarks.queues --help`."""

@@ -1,0 +1,46 @@
+"""Output: what a node gives, to be wired into further nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import field, frozen
+
+from nodeflow.errors import GraphError
+from nodeflow.graph.location import caller
+from nodeflow.graph.roles import Kind
+
+if TYPE_CHECKING:
+    from nodeflow.graph.graph import Graph
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+@frozen
+class Output(Generic[R_co]):
+    """What a node gives, to be wired into further nodes; `graph.add(…)` returns it.
+
+    Args:
+        graph: the graph that the node belongs to.
+        node: the node's id.
+        of_branch: the branch that this is, of a logical node.
+    """
+
+    graph: Graph = field(repr=False)
+    node: str
+    of_branch: str | None = None
+
+    def branch(self, name: str) -> Output[R_co]:
+        """One branch of a logical node.
+
+        Raises:
+            GraphError: the node isn't a logical one, or this is a branch already.
+        """
+        where = str(caller())
+        if self.of_branch is not None:
+            raise GraphError(f"this is branch {self.of_branch!r} of {self.node!r} already: a branch has none", where)
+        if self.graph.nodes[self.node].kind is not Kind.LOGICAL:
+            raise GraphError(f"{self.node!r} has no branches, as it isn't a LogicalNode: wire it as it is", where)
+        if not isinstance(name, str) or not name:
+            raise GraphError(f"branch name {name!r}: it must be a str that isn't empty", where)
+        return Output(self.graph, self.node, name)
