@@ -48,7 +48,7 @@ def bind(spec: NodeSpec, outcomes: Mapping[str, Outcome]) -> dict[str, Any] | Ab
     if spec.kind is Kind.WRITER:
         outcome = _on_edge(next(iter(spec.edges.values())), outcomes)
         return outcome if isinstance(outcome, Absent) else {"value": outcome}
-    arguments = spec.constants
+    arguments = dict(spec.constants)
     missing = []
     for port, edge in spec.edges.items():
         outcome = _on_edge(edge, outcomes)
@@ -58,8 +58,7 @@ def bind(spec: NodeSpec, outcomes: Mapping[str, Outcome]) -> dict[str, Any] | Ab
             arguments[port] = outcome.value
         else:
             missing.append(port)
-    required = {port.name for port in spec.ports if port.required}
-    if any(port in required for port in missing) or len(missing) == len(spec.edges):
+    if missing and (len(missing) == len(spec.edges) or not spec.required.isdisjoint(missing)):
         return Absent.SKIPPED
     return arguments
 

@@ -80,8 +80,10 @@ class Nodes:
         if spec.context_port:
             context = evolve(self._contexts[spec.id], item_id=task.item_id, attempt=attempt)
             arguments[spec.context_port] = context
-        positional = [arguments.pop(port.name) for port in spec.ports if port.positional and port.name in arguments]
-        return spec.function(*positional, **arguments)
+        if spec.positional:
+            positional = [arguments.pop(port) for port in spec.positional if port in arguments]
+            return spec.function(*positional, **arguments)
+        return spec.function(**arguments)
 
 
 async def each_of(result: Any) -> AsyncGenerator[Any, None]:

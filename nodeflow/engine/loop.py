@@ -7,11 +7,11 @@ from contextlib import aclosing
 
 import anyio
 import anyio.lowlevel
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field, frozen
 
 from nodeflow.engine.evaluation import Outcome, Value
 from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.plan import LoopPlan, closed_mark
 from nodeflow.engine.results import Results, dead_queue, received
 from nodeflow.engine.runner import Runner
@@ -25,7 +25,6 @@ _LEASE_SECONDS = 0.1
 """How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
 
 _MOST_LEASED = 500
-_MOST_WAITING = 100
 
 
 @frozen
@@ -74,34 +73,29 @@ class _Worker:
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
-        send, receive = anyio.create_memory_object_stream[Results](_MOST_WAITING)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._commit_all, receive)
-            async with send, anyio.create_task_group() as pulling:
+            outbox = Outbox(self._commit)
+            tasks.start_soon(outbox.run)
+            async with anyio.create_task_group() as pulling:
                 pulling.start_soon(self._cancel_on_drain, pulling.cancel_scope)
-                await self._produce_into(head, send)
+                await self._produce_into(head, outbox)
                 pulling.cancel_scope.cancel()
+            outbox.close()
 
     async def _cancel_on_drain(self, scope: anyio.CancelScope) -> None:
         await self.drain.wait()
         scope.cancel()
 
-    async def _produce_into(self, head: NodeSpec, send: MemoryObjectSendStream[Results]) -> None:
+    async def _produce_into(self, head: NodeSpec, outbox: Outbox) -> None:
         async with aclosing(self.runner.nodes.produce(head)) as values:
             position = 0
             async for value in values:
                 item_id = f"{self.post.job}.{head.id}.0.{position}"
                 with anyio.CancelScope(shield=True):
-                    await send.send(await self.runner.run(head, item_id, Value(value)))
+                    await outbox.put(await self.runner.run(head, item_id, Value(value)))
                 position += 1
-                await anyio.lowlevel.checkpoint()
-
-    async def _commit_all(self, receive: MemoryObjectReceiveStream[Results]) -> None:
-        async with receive:
-            async for results in receive:
-                while receive.statistics().current_buffer_used:
-                    results.add(receive.receive_nowait())
-                await self._commit(results)
+                if outbox.is_due:
+                    await anyio.lowlevel.checkpoint()
 
     async def read(self, head: NodeSpec) -> None:
         """Lease items, take them through the loop and commit, until the queue has no more to give."""
@@ -134,7 +128,7 @@ class _Worker:
         results = Results()
         for spec in self.post.plan.finishers:
             results.add(await self.runner.finish(spec))
-        results.counts[closed_mark(self.post.plan.loop)] += 1
+        results.count(closed_mark(self.post.plan.loop))
         await self._commit(results)
 
     async def _commit(self, results: Results, lease: Lease | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +41,7 @@ class Results:
 
     pushes: dict[str, list[Encoded]] = field(factory=dict)
     dead: list[Encoded] = field(factory=list)
-    counts: Counter[str] = field(factory=Counter)
+    counts: dict[str, int] = field(factory=dict)
 
     def push(self, queue: str, channel: Channel | None, item_id: str, outcome: Outcome) -> None:
         """Add what a writer was given.
@@ -69,18 +68,24 @@ class Results:
     def fail(self, letter: dict[str, Any]) -> None:
         """Add a dead letter and count it."""
         self.dead.append(Encoded(encode(letter)))
-        self.counts[failed_count(letter["node"])] += 1
+        self.count(failed_count(letter["node"]))
 
-    def undo(self, node: str) -> None:
-        """Count an item that a node had handled as not handled."""
-        self.counts[done_count(node)] -= 1
+    def count(self, name: str, increment: int = 1) -> None:
+        """Add to a count of the job."""
+        self.counts[name] = self.counts.get(name, 0) + increment
+
+    @property
+    def size(self) -> int:
+        """How many values and dead letters there are."""
+        return sum(map(len, self.pushes.values())) + len(self.dead)
 
     def add(self, other: Results) -> None:
         """Add what came of further items."""
         for queue, values in other.pushes.items():
             self.pushes.setdefault(queue, []).extend(values)
         self.dead.extend(other.dead)
-        self.counts.update(other.counts)
+        for name, increment in other.counts.items():
+            self.count(name, increment)
 
 
 def received(data: dict[str, Any]) -> Outcome:

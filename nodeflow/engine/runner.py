@@ -46,7 +46,7 @@ class Runner:
         """
         results = Results()
         if head.kind is not Kind.READER:
-            results.counts[done_count(head.id)] += 1
+            results.count(done_count(head.id))
         await self._stage(Evaluation(self.plan.stages[head.id], item_id, {head.id: outcome}), results, attempt)
         return results
 
@@ -82,14 +82,14 @@ class Runner:
             async for value in self.nodes.fan_out(task, attempt):
                 await self._stage(evaluation.child(task, number, value), results, attempt)
                 number += 1
-            results.counts[done_count(task.spec.id)] += 1
+            results.count(done_count(task.spec.id))
         except Failure as error:
             self._fail(task, error, results, attempt)
 
     async def _call(self, evaluation: Evaluation, task: Task, results: Results, attempt: int) -> None:
         try:
             evaluation.done(task, await self.nodes.call(task, attempt))
-            results.counts[done_count(task.spec.id)] += 1
+            results.count(done_count(task.spec.id))
         except Failure as error:
             evaluation.failed(task)
             self._fail(task, error, results, attempt)
@@ -103,7 +103,7 @@ class Runner:
             results.push(queue, self._channels.get(queue), task.item_id, task.arguments["value"])
         except PayloadError as error:
             source = next(iter(task.spec.edges.values())).source
-            results.undo(source)
+            results.count(done_count(source), -1)
             blamed = ran.get(source) or Task(self.plan.nodes[source], task.item_id, {})
             evaluation.failed(blamed)
             self._fail(blamed, error, results, attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -75,15 +76,27 @@ class NodeSpec:
     fans_out: bool = False
     location: Location | None = None
 
-    @property
-    def edges(self) -> dict[str, Edge]:
+    @cached_property
+    def edges(self) -> Mapping[str, Edge]:
         """The ports that take a node's output."""
-        return {port: source for port, source in self.inputs.items() if isinstance(source, Edge)}
+        found = {port: source for port, source in self.inputs.items() if isinstance(source, Edge)}
+        return MappingProxyType(found)
 
-    @property
-    def constants(self) -> dict[str, Any]:
+    @cached_property
+    def constants(self) -> Mapping[str, Any]:
         """The ports that take a constant, with its value."""
-        return {port: source.value for port, source in self.inputs.items() if isinstance(source, Constant)}
+        found = {port: source.value for port, source in self.inputs.items() if isinstance(source, Constant)}
+        return MappingProxyType(found)
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The ports that must have a value."""
+        return frozenset(port.name for port in self.ports if port.required)
+
+    @cached_property
+    def positional(self) -> tuple[str, ...]:
+        """The ports whose parameters can't be given by name."""
+        return tuple(port.name for port in self.ports if port.positional)
 
     @property
     def is_head(self) -> bool:
@@ -95,7 +108,7 @@ class NodeSpec:
         """Whether it has something to do when its loop's input is used up."""
         return isinstance(self.target, Node) and type(self.target).finish is not Node.finish
 
-    @property
+    @cached_property
     def function(self) -> Callable[..., Any]:
         """What is called for each item."""
         return method_of(self.target)
