@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nodeflow.storage.cache import CacheStore
+    from nodeflow.storage.claim import Claim
     from nodeflow.storage.connection import RedisConnection
     from nodeflow.storage.datastore import DataStore
     from nodeflow.storage.lease import Item, Lease
     from nodeflow.storage.ledger import Ledger
     from nodeflow.storage.queue import QueueStore
 
-__all__ = ["CacheStore", "DataStore", "Item", "Lease", "Ledger", "QueueStore", "RedisConnection"]
+__all__ = ["CacheStore", "Claim", "DataStore", "Item", "Lease", "Ledger", "QueueStore", "RedisConnection"]
 
 _HOMES = {
     "CacheStore": "cache",
+    "Claim": "claim",
     "DataStore": "datastore",
     "Item": "lease",
     "Lease": "lease",

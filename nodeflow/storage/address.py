@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.connection import parse_url as redis_parse_url
 
+from nodeflow.storage.arguments import whole
+
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
-_PARAMETERS = frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_TLS_PARAMETERS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_PARAMETERS = _TLS_PARAMETERS | {"db"}
 
 
 def tcp_url(host: str, port: int, db: int, password: str | None) -> str:
     """The URL of a server by host and port.
 
     Raises:
-        ValueError: when the port or the database isn't a number that a server can have.
+        ValueError: when the host, the port or the database isn't one that a server can have.
     """
-    if not 0 < port < 2**16:
-        raise ValueError(f"port must be 1 to 65535, not {port}")
-    if db < 0:
-        raise ValueError(f"db must be 0 or more, not {db}")
+    if not re.fullmatch(r"[^\s/?#@\[\]]+", host):
+        raise ValueError(f"host must be a name or an IP address, not {host!r}: a URL goes to DataStore.from_url()")
+    whole("port", port, 1, 2**16 - 1)
+    whole("db", db, 0)
     secret = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{secret}{f'[{host}]' if ':' in host else host}:{port}/{db}"
+    return f"redis://{secret}{_bracketed(host)}:{port}/{db}"
 
 
 def parse_url(url: str) -> dict[str, Any]:
@@ -38,16 +42,15 @@ def parse_url(url: str) -> dict[str, Any]:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"a server's URL begins with {', '.join(f'{name}://' for name in _SCHEMES)}")
-    unknown = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)} - _PARAMETERS
-    if unknown:
+    known = f"{_SCHEMES[scheme]}://{rest}"
+    options = _options(known)
+    if options is None:  # what the libraries say isn't passed on: it may quote a piece of the password
         raise ValueError(
-            f"the server's URL has unknown parameters: {', '.join(sorted(unknown))}; "
-            f"known are {', '.join(sorted(_PARAMETERS))}"
+            "the server's URL can't be read: write it as redis://user:password@host:port/db or "
+            "unix:///path/of/socket?db=0, with the special characters of the password percent-encoded"
         )
-    try:
-        return dict(redis_parse_url(f"{_SCHEMES[scheme]}://{rest}"))
-    except ValueError as error:
-        raise ValueError(f"the server's URL can't be read: {str(error).partition(':')[0]}") from None
+    _check_parameters(urlsplit(known))
+    return options
 
 
 def shown_address(options: dict[str, Any]) -> str:
@@ -55,4 +58,42 @@ def shown_address(options: dict[str, Any]) -> str:
     if "path" in options:
         return f"unix://{options['path']}"
     scheme = "rediss" if options.get("connection_class") is SSLConnection else "redis"
-    return f"{scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+    return (
+        f"{scheme}://{_bracketed(options.get('host', 'localhost'))}:{options.get('port', 6379)}/{options.get('db', 0)}"
+    )
+
+
+def _options(url: str) -> dict[str, Any] | None:
+    """What the URL says, None when it can't be read as one."""
+    try:
+        parts = urlsplit(url)
+        if not _is_plain(parts):
+            return None
+        options: dict[str, Any] = dict(redis_parse_url(url))
+    except ValueError:
+        return None
+    return options if options.get("db", 0) >= 0 else None
+
+
+def _is_plain(parts: SplitResult) -> bool:
+    """Whether nothing of the URL would be ignored, or is part of a password that was not percent-encoded."""
+    if parts.fragment or "@" in parts.query:
+        return False
+    if parts.scheme == "unix":
+        return not parts.hostname and len(parts.path) > 1
+    return parts.port != 0 and re.fullmatch(r"/?\d*", parts.path) is not None
+
+
+def _check_parameters(parts: SplitResult) -> None:
+    names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if unknown := names - _PARAMETERS:
+        raise ValueError(
+            f"the server's URL has unknown parameters: {', '.join(sorted(unknown))}; "
+            f"known are {', '.join(sorted(_PARAMETERS))}"
+        )
+    if parts.scheme != "rediss" and (misplaced := names & _TLS_PARAMETERS):
+        raise ValueError(f"{', '.join(sorted(misplaced))}: only a rediss:// URL has TLS")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -24,7 +24,7 @@ class CacheStore:
         self._keys = keys
 
     async def set(self, key: str, value: Any, ttl: float | timedelta | None = None) -> None:
-        """Keep a value (SET, or SETEX / PX with a time to live).
+        """Keep a value (SET; with a time to live SET … PX, which is what SETEX has become).
 
         Args:
             key: its name.
@@ -38,12 +38,7 @@ class CacheStore:
         name, data, milliseconds = self._keys.cache(key), encode(value), _milliseconds(ttl)
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"set {key!r}"):
-            if milliseconds is None:
-                await client.set(name, data)
-            elif milliseconds % 1000:
-                await client.set(name, data, px=milliseconds)
-            else:
-                await client.setex(name, milliseconds // 1000, data)
+            await client.set(name, data, px=milliseconds)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value kept under a key, or `default` when there is none (GET)."""

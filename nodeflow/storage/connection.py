@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 import redis
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 
 from nodeflow.errors import (
+    NodeflowError,
     StorageConnectionError,
     StorageError,
     StorageTimeoutError,
@@ -24,12 +25,15 @@ from nodeflow.errors import (
 )
 from nodeflow.settings import Settings
 from nodeflow.storage.address import parse_url, shown_address
+from nodeflow.storage.arguments import whole
+from nodeflow.storage.pool import Pool
 
 T = TypeVar("T")
 
 BLOCK_SECONDS = 1.0
 """The longest that one command blocks in the server, in seconds; longer waits are made of several."""
 
+_LEAST_BLOCK = 0.01
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 _LEAST_POOL = 4
@@ -50,13 +54,13 @@ class RedisConnection:
     """
 
     def __init__(self, settings: Settings) -> None:
-        if settings.pool_size < _LEAST_POOL:
-            raise ValueError(f"pool_size must be at least {_LEAST_POOL}, not {settings.pool_size}")
+        whole("pool_size", settings.pool_size, _LEAST_POOL)
         self.settings = settings
         self._options = None if settings.url is None else parse_url(settings.url)
         self._client: Redis | None = None
         self._blocking: Redis | None = None
         self._opening = anyio.Lock()
+        self._failure: tuple[float, StorageError] | None = None
         self._slots = anyio.Semaphore(settings.pool_size // 2)
         self._scripts: dict[str, AsyncScript] = {}
         self._closed = False
@@ -79,22 +83,39 @@ class RedisConnection:
             EmbeddedServerError: the embedded server can't be started.
             StoreClosedError: after `close()`.
         """
+        if self._client is None and not self._closed:
+            asked = anyio.current_time()
+            async with self._opening:
+                if self._client is None and not self._closed:
+                    await self._open(asked)
         if self._closed:
             raise StoreClosedError
-        if self._client is None:
-            async with self._opening:
-                if self._client is None:
-                    await self._connect()
         assert self._client is not None
         return self._client
 
-    @asynccontextmanager
-    async def blocking(self) -> AsyncIterator[Redis]:
-        """A client for one command that blocks for at most `BLOCK_SECONDS`; waits for its turn."""
+    async def block(self, command: Callable[[Redis, float], Awaitable[T]], deadline: float) -> T | None:
+        """Run a command that blocks in the server, when its turn has come.
+
+        Args:
+            command: gets a client and for how many seconds it may block, at most `BLOCK_SECONDS`.
+            deadline: until when to wait, on the clock of `anyio.current_time`.
+
+        Returns:
+            What the command gave; None also when its turn didn't come in time.
+        """
         await self.ensure_connection()
-        assert self._blocking is not None
-        async with self._slots:
-            yield self._blocking
+        has_slot = False
+        with anyio.CancelScope(deadline=deadline):
+            await self._slots.acquire()
+            has_slot = True
+        if not has_slot:
+            return None
+        try:
+            await self.ensure_connection()  # it may have been closed meanwhile
+            assert self._blocking is not None
+            return await command(self._blocking, max(_LEAST_BLOCK, min(BLOCK_SECONDS, deadline - anyio.current_time())))
+        finally:
+            self._slots.release()
 
     @contextmanager
     def errors(self, operation: str) -> Iterator[None]:
@@ -105,14 +126,14 @@ class RedisConnection:
         """
         try:
             yield
-        except (redis.TimeoutError, TimeoutError) as error:
-            if "connecting" in str(error):
-                raise StorageConnectionError(self.address, str(error)) from error
-            raise StorageTimeoutError(operation, self.address) from error
-        except (redis.ConnectionError, OSError) as error:
-            raise StorageConnectionError(self.address, str(error) or type(error).__name__) from error
-        except redis.RedisError as error:
-            raise StorageError(f"{operation}: {error}") from error
+        except NodeflowError:
+            raise
+        except Exception as error:
+            if self._closed:  # under way, redis-py stumbles over whatever is gone
+                raise StoreClosedError from error
+            if isinstance(error, redis.RedisError | OSError):
+                raise self._translated(error, operation) from error
+            raise
 
     async def run_script(self, name: str, keys: Sequence[str], arguments: Sequence[Any], operation: str) -> Any:
         """Run the script `{name}.lua` of this package in the server.
@@ -130,26 +151,32 @@ class RedisConnection:
             return await self._scripts[name](keys=list(keys), args=list(arguments))
 
     async def close(self) -> None:
-        """Close all connections; a second call does nothing."""
+        """Close all connections; calls that wait raise `StoreClosedError`. A second call does nothing."""
         self._closed = True
-        clients = [client for client in (self._client, self._blocking) if client is not None]
-        self._client = self._blocking = None
         with anyio.CancelScope(shield=True):
-            for client in clients:
-                await client.aclose()
+            async with self._opening:
+                clients = [client for client in (self._client, self._blocking) if client is not None]
+                self._client = self._blocking = None
+                for client in clients:
+                    await client.aclose()
+
+    async def _open(self, asked: float) -> None:
+        """Connect, unless it failed since the caller asked: then nobody waits for a second failure."""
+        if self._failure is not None and self._failure[0] > asked:
+            failure = self._failure[1]
+            raise type(failure)(*failure.args) from failure
+        try:
+            await self._connect()
+        except StorageError as error:
+            self._failure = anyio.current_time(), error
+            raise
 
     async def _connect(self) -> None:
         options = self._options or await self._start_embedded()
         blocked = self.settings.pool_size // 2
-        client = Redis.from_pool(
-            BlockingConnectionPool(
-                **_tuned(options, _ANSWER_SECONDS),
-                max_connections=self.settings.pool_size - blocked,
-                timeout=None,
-            )
-        )
+        client = _client(options, self.settings.pool_size - blocked, _ANSWER_SECONDS)
         try:
-            with self.errors("connect"):
+            with self.errors("connect"), anyio.fail_after(_CONNECT_SECONDS):
                 await client.ping()
         except StorageTimeoutError as error:
             await client.aclose()
@@ -157,9 +184,7 @@ class RedisConnection:
         except BaseException:
             await client.aclose()
             raise
-        self._blocking = Redis.from_pool(
-            ConnectionPool(**_tuned(options, BLOCK_SECONDS + _ANSWER_SECONDS), max_connections=blocked)
-        )
+        self._blocking = _client(options, blocked, BLOCK_SECONDS + _ANSWER_SECONDS)
         self._client = client
 
     async def _start_embedded(self) -> dict[str, Any]:
@@ -170,15 +195,25 @@ class RedisConnection:
         )
         return parse_url(f"unix://{socket}")
 
+    def _translated(self, error: Exception, operation: str) -> StorageError:
+        if isinstance(error, redis.TimeoutError | TimeoutError) and "connecting" not in str(error):
+            return StorageTimeoutError(operation, self.address)
+        if isinstance(error, redis.TimeoutError | redis.ConnectionError | redis.InvalidResponse | OSError):
+            return StorageConnectionError(self.address, str(error).rstrip(".") or type(error).__name__)
+        return StorageError(f"{operation}: {error}")
 
-def _tuned(options: dict[str, Any], answer_seconds: float) -> dict[str, Any]:
-    return {
+
+def _client(options: dict[str, Any], connections: int, answer_seconds: float) -> Redis:
+    pool = Pool(
         **options,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": answer_seconds,
-        "socket_connect_timeout": _CONNECT_SECONDS,
-    }
+        max_connections=connections,
+        timeout=None,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=answer_seconds,
+        socket_connect_timeout=_CONNECT_SECONDS,
+    )
+    return Redis.from_pool(pool)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -194,8 +229,9 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
+        while not task.done():  # however often the caller is cancelled
+            with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio doesn't complain; the cancellation goes first
         raise

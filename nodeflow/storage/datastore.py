@@ -11,6 +11,7 @@ from attrs import evolve
 from nodeflow.settings import Settings
 from nodeflow.storage.address import tcp_url
 from nodeflow.storage.cache import CacheStore
+from nodeflow.storage.claim import Claim
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.ledger import Ledger
@@ -65,6 +66,8 @@ class DataStore:
         Raises:
             ValueError: when the URL is wrong.
         """
+        if not isinstance(url, str):
+            raise TypeError(f"url must be str, not {type(url).__name__}: DataStore.open() works without one")
         return cls._over(RedisConnection(Settings(url=url, pool_size=pool_size)), prefix)
 
     @classmethod
@@ -108,6 +111,16 @@ class DataStore:
     def ledger(self, job: str) -> Ledger:
         """The counts and marks of a job."""
         return Ledger(self.connection, self._keys, job)
+
+    def claim(self, right: str, holder: str, seconds: float) -> Claim:
+        """A right that one process at a time can have.
+
+        Args:
+            right: its name.
+            holder: who wants it; no two processes have the same.
+            seconds: how long it lasts unless it is renewed.
+        """
+        return Claim(self.connection, self._keys.claim(right), holder, seconds)
 
     async def close(self) -> None:
         """Close the connections; a second call does nothing."""

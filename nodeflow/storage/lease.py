@@ -13,7 +13,7 @@ from nodeflow.errors import PayloadError, StorageError
 from nodeflow.values import decode
 
 if TYPE_CHECKING:
-    from nodeflow.storage.queue import QueueStore
+    from nodeflow.storage.hops import Hops
 
 
 @frozen
@@ -34,8 +34,8 @@ class Item:
 class Lease(Sequence[Item]):
     """The items that one consumer holds, oldest first; `queue.lease(…)` gives it."""
 
-    def __init__(self, queue: QueueStore, name: str, lease_id: str, items: Sequence[Item]) -> None:
-        self._queue = queue
+    def __init__(self, hops: Hops, name: str, lease_id: str, items: Sequence[Item]) -> None:
+        self._hops = hops
         self._items = tuple(items)
         self.name, self.id = name, lease_id
         self.is_open = bool(items)
@@ -75,13 +75,13 @@ class Lease(Sequence[Item]):
         """
         if not self.is_open:
             raise StorageError(f"{self!r} holds nothing: it is empty, or was committed or given back already")
-        await self._queue.commit(lease=self, pushes=pushes, dead=dead, counts=counts, job=job)
+        await self._hops.commit(lease=self, pushes=pushes, dead=dead, counts=counts, job=job)
         self.is_open = False
 
     async def give_back(self) -> None:
         """Put the items back at the front of their queue, in order, for a further attempt."""
         if self.is_open:
-            await self._queue.give_back(self.name, self.id)
+            await self._hops.give_back(self.name, self.id)
             self.is_open = False
 
 
@@ -105,13 +105,15 @@ def leased_items(lease_id: str, envelopes: int, elements: Sequence[bytes]) -> li
 
 
 def open_envelope(data: bytes) -> Item:
-    """The item in an envelope, as `give_back.lua` writes it.
+    """The item in an envelope, as `give_back.lua` writes it: a line with id and attempt, then what was pushed.
 
     Raises:
-        PayloadError: it isn't one.
+        PayloadError: it isn't one, or what was pushed isn't JSON.
     """
+    head, _, element = data.partition(b"\n")
     try:
-        envelope = orjson.loads(data)
-        return Item(id=envelope["id"], value=envelope["value"], attempt=envelope["attempt"])
+        envelope = orjson.loads(head)
+        item_id, attempt = envelope["id"], envelope["attempt"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise PayloadError("$", f"not an item that was given back ({error}): {data[:60]!r}") from error
+    return Item(item_id, decode(element), attempt)

@@ -7,6 +7,9 @@ from typing import Any
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 
+JOB_SECONDS = 7 * 24 * 3600
+"""How long a job's counts and marks are kept after the last change, in seconds."""
+
 
 class Ledger:
     """The counts and marks of one job, changed only by its hops.
@@ -33,7 +36,11 @@ class Ledger:
         """Set a mark that only one process can have; whether it is ours."""
         client = await self._connection.ensure_connection()
         with self._connection.errors(f"claim {mark} of job {self.job}"):
-            return bool(await client.hsetnx(self._keys.job(self.job), mark, "1"))
+            async with client.pipeline(transaction=True) as pipeline:
+                pipeline.hsetnx(self._keys.job(self.job), mark, "1")
+                pipeline.expire(self._keys.job(self.job), JOB_SECONDS)
+                is_ours, _ = await pipeline.execute()
+        return bool(is_ours)
 
     async def used_up(self, queue: str, done_mark: str) -> bool:
         """Whether a queue has no more to give, looked at in one step.

@@ -20,9 +20,10 @@ local function move(items, source)
   end
 end
 
+-- Lua has no rollback, so the lease is there before an item is moved into it.
+redis.call('HSET', KEYS[3], ARGV[2], #envelopes)
 move(bare, KEYS[2])
 move(envelopes, KEYS[1])
-redis.call('HSET', KEYS[3], ARGV[2], #envelopes)
 local reply = {#envelopes}
 for _, item in ipairs(bare) do reply[#reply + 1] = item end
 for _, item in ipairs(envelopes) do reply[#reply + 1] = item end

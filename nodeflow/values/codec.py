@@ -49,24 +49,26 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes | str) -> Any:
-    """Decode JSON.
+    """Decode JSON; whole numbers beyond 64 bits, which `encode` doesn't write, become floats.
 
     Raises:
         PayloadError: when it isn't JSON.
     """
     try:
-        return orjson.loads(data)
+        return orjson.loads(bytes(data) if type(data) is Encoded else data)  # orjson takes no subclass
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
 
 
 def digest(value: Any) -> str:
-    """A short digest that is equal for equal values, in whatever order their keys stand.
+    """A short digest that is equal for values of the same JSON, in whatever order their keys stand.
 
     Raises:
         PayloadError: as `encode`.
     """
-    encode(value)
+    encoded = encode(value)
+    if type(value) is Encoded:
+        value = decode(encoded)
     data = orjson.dumps(value, option=_OPTIONS | orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
@@ -118,7 +120,7 @@ def _reason(value: Any, kind: type) -> str | None:
     if kind is float:
         return None if math.isfinite(value) else f"{value}: JSON has no such number"
     if kind is int:
-        return None if value in _INT_RANGE else f"{value} doesn't fit into 64 bits"
+        return None if value in _INT_RANGE else "int that doesn't fit into 64 bits"
     if kind is str:
         return None if _is_utf8(value) else "str with a lone surrogate, which UTF-8 can't hold"
     if kind in _ATOMS:

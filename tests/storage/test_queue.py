@@ -1,0 +1,281 @@
+"""Queues: first in, first out, in plain JSON that any client can push and pop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+from redis.asyncio import Redis
+
+from nodeflow.errors import PayloadError, StorageError
+from nodeflow.storage import DataStore
+from nodeflow.storage.batches import batches
+from tests.storage.waiting import started, until_blocked
+
+BAD_TIMEOUTS: list[Any] = [-1, -0.5, math.nan, math.inf, True, "1", b"1", [1]]
+
+
+async def drained(store: DataStore, name: str) -> list[Any]:
+    """Everything that waits, popped."""
+    nothing, values = object(), []
+    while (value := await store.queue.pop(name, timeout=0, default=nothing)) is not nothing:
+        values.append(value)
+    return values
+
+
+@pytest.mark.parametrize("value", [None, 0, "", False, [], {}, 1.5, {"a": [1, None, "ü"]}], ids=repr)
+async def test_a_pushed_value_is_popped(store: DataStore, value: Any) -> None:
+    await store.queue.push("jobs", value)
+    found = await store.queue.pop("jobs", timeout=0, default="nothing")
+    assert (type(found), found) == (type(value), value)
+
+
+async def test_values_are_popped_in_the_order_in_which_they_were_pushed(store: DataStore) -> None:
+    await store.queue.push("jobs", 0)
+    await store.queue.push_many("jobs", [1, 2, 3])
+    await store.queue.push_many("jobs", iter([4, 5]))
+    await store.queue.push("jobs", 6)
+    assert await drained(store, "jobs") == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_ten_thousand_values_are_pushed_in_order(store: DataStore) -> None:
+    await store.queue.push_many("jobs", range(10_000))
+    assert await store.queue.length("jobs") == 10_000
+    assert await store.queue.peek("jobs", 0, -1) == list(range(10_000))
+    assert await store.queue.clear("jobs") == 10_000
+
+
+async def test_values_of_megabytes_are_pushed_in_order(store: DataStore, client: Redis) -> None:
+    values = [letter * 700_000 for letter in "abcde"]
+    await store.queue.push_many("jobs", values)
+    assert await drained(store, "jobs") == values
+
+
+@pytest.mark.parametrize("sizes", [[10] * 2_500, [700_000] * 3, [2 << 20, 10, 2 << 20], [1 << 20, 1], []])
+def test_a_command_carries_neither_too_many_values_nor_too_many_bytes(sizes: list[int]) -> None:
+    elements = [bytes(size) for size in sizes]
+    parts = list(batches(elements))
+    assert [element for part in parts for element in part] == elements
+    for part in parts:
+        assert len(part) == 1 or (len(part) <= 1_000 and sum(map(len, part)) <= 1 << 20)
+    for part, following in pairwise(parts):
+        assert len(part) == 1_000 or sum(map(len, part)) + len(following[0]) > 1 << 20
+
+
+async def test_no_values_are_pushed_as_nothing(store: DataStore) -> None:
+    await store.queue.push_many("jobs", [])
+    await store.queue.push_many("jobs", iter(()))
+    assert await store.queue.length("jobs") == 0
+    assert await store.queue.names() == []
+
+
+async def test_a_foreign_client_pushes_json_and_pops_json(store: DataStore, client: Redis) -> None:
+    key = f"{store.prefix}queue:jobs"
+    await client.lpush(key, '{"id":1}', ' {"id": 2} ')
+    assert await drained(store, "jobs") == [{"id": 1}, {"id": 2}]
+    await store.queue.push("jobs", {"id": 3, "name": "ü"})
+    await store.queue.push_many("jobs", [None, "x"])
+    popped: list[Any] = [await client.rpop(key) for _ in range(3)]
+    assert list(map(json.loads, popped)) == [{"id": 3, "name": "ü"}, None, "x"]
+    assert await client.exists(key) == 0
+
+
+async def test_a_stored_null_is_told_from_nothing_by_the_default(store: DataStore) -> None:
+    await store.queue.push("jobs", None)
+    assert await store.queue.pop("jobs", timeout=0, default="nothing") is None
+    assert await store.queue.pop("jobs", timeout=0, default="nothing") == "nothing"
+    assert await store.queue.pop("jobs", timeout=0) is None
+
+
+@pytest.mark.parametrize("timeout", [0.05, 0.3, 1.1])
+async def test_an_empty_queue_gives_the_default_when_the_time_is_over(store: DataStore, timeout: float) -> None:
+    began = time.monotonic()
+    assert await store.queue.pop("jobs", timeout=timeout, default="nothing") == "nothing"
+    async with store.queue.lease("jobs", timeout=timeout) as lease:
+        assert len(lease) == 0
+    assert time.monotonic() - began >= 2 * timeout
+
+
+async def test_a_waiting_pop_is_woken_by_a_push(store: DataStore, client: Redis) -> None:
+    for timeout in (None, 30, 30.5):
+        async with started(store.queue.pop("jobs", timeout=timeout)) as popping:
+            await until_blocked(client, "brpop")
+            assert not popping.done()
+            await store.queue.push("jobs", 1)
+            assert await asyncio.wait_for(popping, 5) == 1
+
+
+async def test_a_pop_without_a_timeout_goes_on_waiting_for_longer_than_one_command_blocks(
+    store: DataStore, client: Redis
+) -> None:
+    async with started(store.queue.pop("jobs")) as popping:
+        # Longer than a command blocks: another pop with such a time-out is the clock.
+        assert await store.queue.pop("clock", timeout=1.2) is None
+        assert not popping.done()
+        await store.queue.push("jobs", 1)
+        assert await asyncio.wait_for(popping, 5) == 1
+
+
+@pytest.mark.parametrize("timeout", BAD_TIMEOUTS, ids=repr)
+async def test_a_bad_timeout_is_refused(store: DataStore, timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout must be seconds"):
+        await store.queue.pop("jobs", timeout=timeout)
+    with pytest.raises(ValueError, match="timeout must be seconds"):
+        async with store.queue.lease("jobs", timeout=timeout):
+            pass
+
+
+async def test_a_value_that_json_cannot_hold_is_refused_with_its_path_before_anything_is_sent(
+    store: DataStore,
+) -> None:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(PayloadError, match=r"^\$\.rows\[3\]\.when: datetime"):
+        await store.queue.push("jobs", {"rows": [0, 1, 2, {"when": when}]})
+    with pytest.raises(PayloadError, match=r"^\$\[2000\]\.when: datetime"):
+        await store.queue.push_many("jobs", [*range(2_000), {"when": when}])
+    with pytest.raises(TypeError, match="iterable"):
+        await store.queue.push_many("jobs", 5)  # type: ignore[arg-type] # that is the test
+    assert await store.queue.length("jobs") == 0
+
+
+async def test_what_is_not_json_raises_when_it_is_popped_and_what_follows_is_popped_after_it(
+    store: DataStore, client: Redis
+) -> None:
+    await client.lpush(f"{store.prefix}queue:jobs", "not json", "2")
+    with pytest.raises(PayloadError, match="not json"):
+        await store.queue.peek("jobs")
+    with pytest.raises(PayloadError, match="not json"):
+        await store.queue.pop("jobs", timeout=0)
+    assert await store.queue.pop("jobs", timeout=0) == 2
+
+
+async def test_length_counts_what_waits(store: DataStore) -> None:
+    lengths = [await store.queue.length("jobs")]
+    await store.queue.push_many("jobs", "abc")
+    lengths.append(await store.queue.length("jobs"))
+    await store.queue.pop("jobs", timeout=0)
+    lengths.append(await store.queue.length("jobs"))
+    assert lengths == [0, 3, 2]
+    await store.queue.clear("jobs")
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "places"),
+    [
+        (0, 9, range(10)),
+        (0, 0, [0]),
+        (3, 5, [3, 4, 5]),
+        (10, 99, [10, 11]),
+        (12, 99, []),
+        (5, 3, []),
+        (2, -1, range(2, 12)),
+    ],
+)
+async def test_peek_looks_at_what_is_popped_next_and_takes_nothing(
+    store: DataStore, start: int, stop: int, places: list[int]
+) -> None:
+    assert await store.queue.peek("jobs", start, stop) == []
+    await store.queue.push_many("jobs", range(12))
+    assert await store.queue.peek("jobs", start, stop) == list(places)
+    assert await store.queue.peek("jobs") == list(range(10))
+    assert await store.queue.clear("jobs") == 12
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 9), (0, -2), (0.5, 9), (0, "9"), (True, 9), (None, 9)])
+async def test_a_bad_range_is_refused(store: DataStore, start: Any, stop: Any) -> None:
+    for look in (store.queue.peek, store.queue.dead_letters):
+        with pytest.raises(ValueError, match=r"^(start|stop) must be a whole number"):
+            await look("jobs", start, stop)
+
+
+async def test_clear_empties_one_queue_and_says_how_much_that_was(store: DataStore) -> None:
+    await store.queue.push_many("jobs", [1, 2])
+    await store.queue.push("others", 3)
+    assert await store.queue.clear("jobs") == 2
+    assert await store.queue.clear("jobs") == 0
+    assert await drained(store, "others") == [3]
+
+
+@pytest.mark.parametrize("call", ["push", "push_many", "pop", "pop, waiting", "length", "peek", "clear", "lease"])
+async def test_a_key_of_another_kind_is_refused_by_name_and_left_as_it_is(
+    store: DataStore, client: Redis, call: str
+) -> None:
+    key = f"{store.prefix}queue:jobs"
+    await client.set(key, "no list", ex=60)
+    queue = store.queue
+    calls: dict[str, Any] = {
+        "push": lambda: queue.push("jobs", 1),
+        "push_many": lambda: queue.push_many("jobs", [1, 2]),
+        "pop": lambda: queue.pop("jobs", timeout=0),
+        "pop, waiting": lambda: queue.pop("jobs", timeout=5),
+        "length": lambda: queue.length("jobs"),
+        "peek": lambda: queue.peek("jobs"),
+        "clear": lambda: queue.clear("jobs"),
+        "lease": lambda: queue.lease("jobs", timeout=5).__aenter__(),
+    }
+    with pytest.raises(StorageError, match=r"'jobs'.*WRONGTYPE"):
+        await calls[call]()
+    assert await client.get(key) == b"no list"
+    await client.delete(key)
+
+
+@pytest.mark.parametrize("way", ["task", "scope", "timeout"])
+async def test_a_cancelled_pop_takes_nothing_and_leaves_no_reply_behind(
+    store: DataStore, client: Redis, way: str
+) -> None:
+    if way == "task":
+        async with started(store.queue.pop("jobs")):
+            await until_blocked(client, "brpop")
+    elif way == "scope":
+        with anyio.move_on_after(0.1) as scope:
+            await store.queue.pop("jobs")
+        assert scope.cancelled_caught
+    else:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await store.queue.pop("jobs")
+    await until_blocked(client, "brpop", 0)
+    await store.queue.push_many("jobs", range(50))
+    popped = await asyncio.gather(*(store.queue.pop("jobs", timeout=5) for _ in range(50)))
+    assert sorted(popped) == list(range(50))
+
+
+async def test_many_waiting_pops_keep_no_other_call_waiting(store: DataStore, client: Redis) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(store.queue.pop, "jobs")
+        await until_blocked(client, "brpop", 5)
+        with anyio.fail_after(10):
+            for _ in range(20):
+                assert await store.cache.get("key", default="there") == "there"
+        with anyio.fail_after(10):
+            assert await store.queue.pop("others", timeout=0.2) is None
+        tasks.cancel_scope.cancel()
+
+
+async def test_many_waiting_pops_share_what_comes(store: DataStore) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        popping = [tasks.create_task(store.queue.pop("jobs")) for _ in range(20)]
+        await store.queue.push_many("jobs", range(20))
+    assert sorted(task.result() for task in popping) == list(range(20))
+
+
+async def test_a_pop_keeps_its_timeout_while_all_blocking_connections_are_taken(
+    store: DataStore, client: Redis
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(60):
+            tasks.start_soon(store.queue.pop, "jobs")
+        await until_blocked(client, "brpop", 5)
+        with anyio.fail_after(5):  # one after the other, each for a second, those before it take longer
+            assert await store.queue.pop("others", timeout=0.2, default="nothing") == "nothing"
+            async with store.queue.lease("others", timeout=0.2) as lease:
+                assert not lease
+        tasks.cancel_scope.cancel()
