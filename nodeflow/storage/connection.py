@@ -172,7 +172,14 @@ class RedisConnection:
             raise
 
     async def _connect(self) -> None:
-        options = self._options or await self._start_embedded()
+        if self._options is not None:
+            return await self._connect_to(self._options)
+        try:
+            await self._connect_to(await self._start_embedded())
+        except StorageConnectionError:  # it stopped for want of a client in the moment between
+            await self._connect_to(await self._start_embedded())
+
+    async def _connect_to(self, options: dict[str, Any]) -> None:
         blocked = self.settings.pool_size // 2
         client = _client(options, self.settings.pool_size - blocked, _ANSWER_SECONDS)
         try:
