@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -29,14 +28,10 @@ def eventually(condition: Callable[[], T], within: float, what: str) -> T:
     return found
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], within: float, what: str) -> T:
-    """`eventually` for coroutines; the condition may be a plain function or a coroutine function."""
+async def until(condition: Callable[[], Awaitable[object]], within: float, what: str) -> None:
+    """`eventually` for a coroutine function."""
     deadline = time.monotonic() + within
-    while True:
-        found = condition()
-        value = await found if inspect.isawaitable(found) else found
-        if value:
-            return value
+    while not await condition():
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
         await asyncio.sleep(_POLL)

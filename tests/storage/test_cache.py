@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore
-from tests.storage.waiting import until_true
 
 BAD_KEYS: list[Any] = [None, 1, b"key", ("key",), "", "\ud800"]
+from tests.support import until
 
 
 @pytest.mark.parametrize("value", [None, 0, "", False, [], {}, 1.5, {"a": [1, None, "ü"]}], ids=repr)
@@ -90,7 +90,7 @@ async def test_a_value_goes_when_its_time_is_over(store: DataStore) -> None:
     async def all_gone() -> bool:
         return not (await store.cache.exists("soon") or await store.cache.exists("at once"))
 
-    await until_true(all_gone, "both entries expired")
+    await until(all_gone, 5, "both entries expired")
     assert await store.cache.get("soon", default="gone") == "gone"
 
 

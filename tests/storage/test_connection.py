@@ -16,7 +16,8 @@ from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, RedisConnection
 from nodeflow.storage.connection import to_the_end
 from tests.storage.servers import free_port
-from tests.storage.waiting import execute, started, until_blocked, until_true
+from tests.storage.waiting import execute, started, until_blocked
+from tests.support import until
 
 
 async def clients(client: Redis) -> int:
@@ -169,7 +170,7 @@ async def test_a_connection_that_is_closed_by_itself_closes_the_stores(server_ur
     async def is_gone() -> bool:
         return await clients(client) == before
 
-    await until_true(is_gone, "the connection is gone")
+    await until(is_gone, 5, "the connection is gone")
 
 
 @pytest.mark.parametrize("is_used", [True, False], ids=["used", "never used"])
@@ -194,7 +195,7 @@ async def test_closing_ends_the_calls_that_are_under_way_and_leaves_no_connectio
     async def are_gone() -> bool:
         return await clients(client) == before
 
-    await until_true(are_gone, "no connection of the store is left")
+    await until(are_gone, 5, "no connection of the store is left")
 
 
 @pytest.mark.parametrize(("call", "command"), [("waiting pop", "brpop"), ("lease", "blmove")])

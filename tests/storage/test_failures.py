@@ -16,11 +16,12 @@ from redis.asyncio import Redis
 from nodeflow.errors import NodeflowError, StorageConnectionError, StorageError, StorageTimeoutError
 from nodeflow.storage import DataStore, connection
 from tests.storage.servers import Handler, Server, free_port, played, relay_to, valkey
-from tests.storage.waiting import execute, started, until_blocked, until_true
+from tests.storage.waiting import execute, started, until_blocked
 
 SECRET = "canary@/:%20?"
 QUOTED = "canary%40%2F%3A%2520%3F"
 PEM = Path(__file__).with_name("localhost.pem")
+from tests.support import until
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ async def test_a_server_that_stops_to_answer_leaves_it_open_whether_it_was_done_
         with pytest.raises(StorageTimeoutError, match=r"^push to 'jobs': no answer in time from unix://.*not known"):
             await store.queue.push("jobs", 1)
         server.thaw()
-        await until_true(lambda: store.queue.length("jobs"), "the push was done after all")
+        await until(lambda: store.queue.length("jobs"), 5, "the push was done after all")
         assert await store.queue.length("jobs") == 1
 
 

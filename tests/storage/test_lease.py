@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore, Item, Lease
-from tests.storage.waiting import started, until_blocked, until_true
+from tests.storage.waiting import started, until_blocked
+from tests.support import until
 
 
 async def fail_on(store: DataStore, name: str, max_items: int) -> list[Item]:
@@ -351,5 +352,5 @@ async def test_an_abandoned_lease_is_given_back(store: DataStore) -> None:
     async def is_back() -> bool:
         return await store.queue.length("jobs") == 1
 
-    await until_true(is_back, "the item waits again")
+    await until(is_back, 5, "the item waits again")
     assert attempts(await drained(store, "jobs")) == [2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -32,14 +32,9 @@ async def until_blocked(client: Redis, command: str, count: int = 1) -> None:
         found = await client.client_list()
         return sum(each["cmd"] == command and "b" in each["flags"] for each in found) == count
 
-    await until_true(are_there, f"{count} connections that block in {command}")
+    await until(are_there, 5, f"{count} connections that block in {command}")
 
 
 async def execute(client: Redis, command: str) -> None:
     """Send a command that redis-py has no types for."""
     await cast("Any", client).execute_command(*command.split())
-
-
-async def until_true(condition: Callable[[], Awaitable[object]], what: str) -> None:
-    """`until` for a coroutine function, within 5 seconds."""
-    await until(cast("Callable[[], Any]", condition), 5, what)
