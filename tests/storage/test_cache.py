@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore
+from tests.support import until
 
 BAD_KEYS: list[Any] = [None, 1, b"key", ("key",), "", "\ud800"]
-from tests.support import until
 
 
 @pytest.mark.parametrize("value", [None, 0, "", False, [], {}, 1.5, {"a": [1, None, "ü"]}], ids=repr)

@@ -17,11 +17,11 @@ from nodeflow.errors import NodeflowError, StorageConnectionError, StorageError,
 from nodeflow.storage import DataStore, connection
 from tests.storage.servers import Handler, Server, free_port, played, relay_to, valkey
 from tests.storage.waiting import execute, started, until_blocked
+from tests.support import until
 
 SECRET = "canary@/:%20?"
 QUOTED = "canary%40%2F%3A%2520%3F"
 PEM = Path(__file__).with_name("localhost.pem")
-from tests.support import until
 
 
 @pytest.fixture
