@@ -129,16 +129,19 @@ class NodeFailedError(NodeflowError):
 
     Args:
         node: the node's id.
-        item: the id of the item on which it raised.
+        item: the id of the item on which it raised; empty in `setup` and `cleanup`.
         trace: the traceback, from the first frame of the user's own code on.
+        given: what it was called with, in words.
     """
 
-    def __init__(self, node: str, item: str, trace: str) -> None:
-        super().__init__(node, item, trace)
-        self.node, self.item, self.trace = node, item, trace
+    def __init__(self, node: str, item: str, trace: str, given: str = "") -> None:
+        super().__init__(node, item, trace, given)
+        self.node, self.item, self.trace, self.given = node, item, trace, given
 
     def __str__(self) -> str:
-        return f"node {self.node!r} failed on item {self.item}:\n{self.trace}"
+        where = f" on item {self.item}" if self.item else ""
+        given = f" ({self.given})" if self.given else ""
+        return f"node {self.node!r} failed{where}{given}:\n{self.trace}"
 
 
 class InputChangedError(NodeflowError):

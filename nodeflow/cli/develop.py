@@ -19,7 +19,7 @@ from nodeflow.cli.common import (
     size_text,
     with_engine,
 )
-from nodeflow.engine import KeptItem, KeptOutput, NodeStatus, State, StepPlan, StepResult, value_of
+from nodeflow.engine import FlowEngine, KeptItem, KeptOutput, NodeStatus, State, StepPlan, StepResult, value_of
 from nodeflow.errors import UsageError
 
 _COLOURS = {State.FRESH: "green", State.STALE: "yellow", State.MISSING: "dim", State.NOT_KEPT: "magenta"}
@@ -52,8 +52,13 @@ def step(
     wanted = _items(items)
     if plan:
         _show_plan(with_engine(file, lambda engine: engine.plan(node, items=wanted, refresh=refresh)), json)
-    else:
-        _show_result(with_engine(file, lambda engine: engine.step(node, items=wanted, refresh=refresh)), json)
+        return
+
+    async def say_and_step(engine: FlowEngine) -> StepResult:
+        _announce(await engine.plan(node, items=wanted, refresh=refresh))
+        return await engine.step(node, items=wanted, refresh=refresh)
+
+    _show_result(with_engine(file, say_and_step), json)
 
 
 def status(file: File, json: Json = False) -> None:
@@ -108,9 +113,8 @@ def _show_plan(plan: StepPlan, json: bool) -> None:
 
 
 def _show_result(result: StepResult, json: bool) -> None:
-    for run in result.plan.runs[:-1]:
-        _note(f"ran {run.node} first: {run.why}")
-    _show_notes(result.plan)
+    for node, reason in result.not_kept.items():
+        _note(f"{node} is not kept: {reason}")
     if json:
         for item in result.items:
             typer.echo(as_json(item.to_data()))
@@ -119,11 +123,17 @@ def _show_result(result: StepResult, json: bool) -> None:
             typer.echo(f"{item.id}  {_item_text(item, 200)}")
         if len(result.items) > _SHOWN:
             _note(f"… and {len(result.items) - _SHOWN} more: nodeflow outputs FILE {result.node}")
-    kept = f"not kept: {result.not_kept}" if result.not_kept else "kept"
+    kept = "not kept" if result.node in result.not_kept else "kept"
     _note(
         f"{result.node}: {plural(len(result.items), 'item')}{_sample_text(result)} "
         f"in {seconds_text(result.seconds)}, {kept}"
     )
+
+
+def _announce(plan: StepPlan) -> None:
+    for run in plan.runs[:-1]:
+        _note(f"running {run.node} first: {run.why}")
+    _show_notes(plan)
 
 
 def _show_notes(plan: StepPlan) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nodeflow.cli import develop, produce, server
+from nodeflow.cli import develop, jobs, server
 from nodeflow.errors import GraphError, LoopDiedError, NodeflowError, UsageError
 
 WRONG_USE = 2
@@ -23,11 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(produce.run)
+app.command()(jobs.run)
 app.command()(develop.step)
 app.command()(develop.status)
 app.command()(develop.outputs)
-app.command("dead-letters")(produce.dead_letters)
+app.command("dead-letters")(jobs.dead_letters)
 app.add_typer(server.app, name="server")
 
 

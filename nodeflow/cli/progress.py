@@ -17,6 +17,7 @@ from nodeflow.engine import Observer, Progress
 from nodeflow.graph import Graph
 
 _PLAIN_SECONDS = 2.0
+_DRAINING = "draining: what is in hand is finished, the rest stays in the queues; a second signal ends at once"
 
 
 @contextmanager
@@ -43,6 +44,9 @@ class Quiet:
     def progress(self, progress: Progress) -> None:
         """Shows nothing."""
 
+    def draining(self) -> None:
+        """Shows nothing."""
+
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line of a loop."""
         print(text, file=sys.stderr if is_error else sys.stdout, flush=True)
@@ -53,6 +57,10 @@ class Plain(Quiet):
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PLAIN_SECONDS
+
+    def draining(self) -> None:
+        """Say it."""
+        print(_DRAINING, file=sys.stderr, flush=True)  # noqa: T201
 
     def progress(self, progress: Progress) -> None:
         """Print a line when it is time for one."""
@@ -78,6 +86,10 @@ class LiveTable:
     def progress(self, progress: Progress) -> None:
         """Draw the table anew."""
         self._live.update(self._table(progress))
+
+    def draining(self) -> None:
+        """Say it above the table."""
+        self._live.console.print(_DRAINING)
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line of a loop above the table."""

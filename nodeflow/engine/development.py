@@ -79,7 +79,7 @@ class StepResult:
         plan: what was run, and why.
         sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
         seconds: how long the node took.
-        not_kept: why its output could not be kept; empty when it was.
+        not_kept: why outputs could not be kept, by node: its own, or that of a node that was run first.
     """
 
     node: str
@@ -87,7 +87,7 @@ class StepResult:
     plan: StepPlan
     sample: int | None
     seconds: float
-    not_kept: str = ""
+    not_kept: Mapping[str, str] = field(factory=dict)
 
     @property
     def values(self) -> list[Any]:
@@ -143,23 +143,28 @@ class Development:
         kept = await self._all_kept()
         plan = plan_step(self.graph, kept, node, wanted)
         stepper = Stepper(self.graph, wanted.limit)
+        not_kept = {}
         for run in plan.runs:
             output = await stepper.run(self.graph.nodes[run.node], kept)
             kept[run.node] = output
-            await self._keep(run.node, output)
+            if reason := await self._keep(run.node, output):
+                not_kept[run.node] = reason
         return StepResult(
             node=node,
             items=tuple(output.items or ()),
             plan=plan,
             sample=output.sample,
             seconds=output.seconds,
-            not_kept=output.unkeepable,
+            not_kept=not_kept,
         )
 
-    async def _keep(self, node: str, output: KeptOutput) -> None:
-        if reason := output.unkeepable:
+    async def _keep(self, node: str, output: KeptOutput) -> str:
+        """Keep an output; why it can't be kept, or nothing when it is."""
+        reason = output.unkeepable
+        if reason:
             output = evolve(output, items=None, reason=reason)
         await self.store.cache.set(output_key(node), output.to_data(), ttl=self.ttl)
+        return reason
 
     async def _all_kept(self) -> dict[str, KeptOutput]:
         found = {node: await self.kept(node) for node in self.graph.nodes}

@@ -123,6 +123,9 @@ class _Printer:
     def progress(self, progress: Progress) -> None:
         """Nothing: a script that runs a graph prints what it wants."""
 
+    def draining(self) -> None:
+        """Nothing: whoever sent the signal knows."""
+
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line where the process wrote it."""
         print(text, file=sys.stderr if is_error else sys.stdout, flush=True)

@@ -78,7 +78,7 @@ def settled(spec: NodeSpec, arguments: Mapping[str, Any], result: Any) -> Outcom
         if isinstance(result, Branch):
             raise TypeError(f"{spec.id!r} gave a Branch: only a LogicalNode chooses branches")
         return Value(result)
-    chosen = [] if result is None else [result] if isinstance(result, str | Branch) else list(result)
+    chosen = [] if result is None else result if isinstance(result, list | tuple | set | frozenset) else [result]
     return Branches(dict(_chosen(spec, arguments, each) for each in chosen))
 
 

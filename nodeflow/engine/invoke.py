@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -39,8 +39,8 @@ class Nodes:
             for spec in self._specs:
                 target = self._live[spec.id].target
                 if isinstance(target, Node):
-                    await _awaited(target.setup(self._contexts[spec.id]))
-                    stack.push_async_callback(_call, target.cleanup)
+                    await _call(spec, target.setup, self._contexts[spec.id])
+                    stack.push_async_callback(_call, spec, target.cleanup)
             self._stack = stack.pop_all()
         return self
 
@@ -61,18 +61,18 @@ class Nodes:
 
     def fan_out(self, task: Task, attempt: int = 1) -> AsyncGenerator[Any, None]:
         """Run a generator node."""
-        return each_of(self._start(task, attempt))
+        return each_of(lambda: self._start(task, attempt))
 
     def produce(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """The values of a producer; a function without inputs is one, of one value unless it is a generator."""
         if isinstance(spec.target, Node):
-            return each_of(self._live[spec.id].function(self._contexts[spec.id]))
+            return each_of(lambda: self._live[spec.id].function(self._contexts[spec.id]))
         task = Task(spec, "", dict(spec.constants))
-        return self.fan_out(task) if spec.fans_out else _single(self.call(task))
+        return self.fan_out(task) if spec.fans_out else _single(lambda: self.call(task))
 
     def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
-        return _unless_none(self._live[spec.id].target.finish(self._contexts[spec.id]))
+        return _unless_none(lambda: self._live[spec.id].target.finish(self._contexts[spec.id]))
 
     def _start(self, task: Task, attempt: int) -> Any:
         spec = self._live[task.spec.id]
@@ -86,9 +86,9 @@ class Nodes:
         return spec.function(**arguments)
 
 
-async def each_of(result: Any) -> AsyncGenerator[Any, None]:
+async def each_of(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
     """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end."""
-    values = await _awaited(result)
+    values = await _awaited(start())
     try:
         if hasattr(values, "__aiter__"):
             async for value in values:
@@ -103,13 +103,14 @@ async def each_of(result: Any) -> AsyncGenerator[Any, None]:
             values.close()
 
 
-async def _single(result: Any) -> AsyncGenerator[Any, None]:
-    yield await result
+async def _single(start: Callable[[], Awaitable[Any]]) -> AsyncGenerator[Any, None]:
+    yield await start()
 
 
-async def _unless_none(result: Any) -> AsyncGenerator[Any, None]:
+async def _unless_none(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+    result = start()
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        async for value in each_of(result):
+        async for value in each_of(lambda: result):
             yield value
     elif (value := await _awaited(result)) is not None:
         yield value
@@ -119,8 +120,12 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _call(function: Callable[[], Any]) -> None:
-    await _awaited(function())
+async def _call(spec: NodeSpec, method: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        await _awaited(method(*arguments))
+    except Exception as error:
+        error.add_note(f"raised in {method.__name__}() of node {spec.id!r}")
+        raise
 
 
 def _fresh(spec: NodeSpec) -> Any:

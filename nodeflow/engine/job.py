@@ -60,5 +60,8 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None:
         """Called several times a second."""
 
+    def draining(self) -> None:
+        """Called for each signal: the first one drains the job, a second one ends it at once."""
+
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Called for each line that a process of a loop writes, without the line's end."""

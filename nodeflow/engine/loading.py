@@ -14,7 +14,7 @@ from attrs import frozen
 
 from nodeflow.engine.passes import check_packages
 from nodeflow.engine.traces import user_trace
-from nodeflow.errors import UsageError
+from nodeflow.errors import GraphError, UsageError
 from nodeflow.graph import Graph
 
 _loading: ContextVar[Path | None] = ContextVar("loading", default=None)
@@ -55,8 +55,10 @@ def load_graph(target: str) -> tuple[Graph, GraphSource]:
         distinct = {id(graph) for graph in graphs.values()}
         name = "graph" if "graph" in graphs or len(distinct) != 1 else next(iter(graphs))
     if name not in graphs:
-        known = f"it has {', '.join(graphs)}" if graphs else "it has none at module level"
-        raise UsageError(f"{path} has no graph called {name!r}: {known}; say which with {path.name}:NAME")
+        known = (
+            f"it has {', '.join(graphs)}; say which with {path.name}:NAME" if graphs else "it has none at module level"
+        )
+        raise UsageError(f"{path} has no graph called {name!r}: {known}")
     return graphs[name], GraphSource(path, name)
 
 
@@ -114,9 +116,9 @@ def _import_file(path: Path) -> ModuleType:
         return known
     if known is not None or name in sys.stdlib_module_names:
         raise UsageError(f"{path.name} has the name of the module {name!r}, which it would hide: give it another name")
+    check_packages(path.parent)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    check_packages()
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -125,7 +127,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         with _importing(path):
             spec.loader.exec_module(module)
-    except UsageError:
+    except (UsageError, GraphError):
         del sys.modules[name]
         raise
     except (Exception, SystemExit) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -89,7 +91,7 @@ class _Worker:
     async def _produce_into(self, head: NodeSpec, outbox: Outbox) -> None:
         async with aclosing(self.runner.nodes.produce(head)) as values:
             position = 0
-            async for value in values:
+            async for value in _named(head, values):
                 item_id = f"{self.post.job}.{head.id}.0.{position}"
                 with anyio.CancelScope(shield=True):
                     await outbox.put(await self.runner.run(head, item_id, Value(value)))
@@ -135,3 +137,13 @@ class _Worker:
         dead = {dead_queue(self.post.plan.loop): results.dead} if results.dead else {}
         commit = lease.commit if lease else self.post.store.queue.commit
         await commit(pushes=results.pushes, dead=dead, counts=results.counts, job=self.post.job)
+
+
+async def _named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """The values of a producer; an error of its own says which one it was."""
+    try:
+        async for value in values:
+            yield value
+    except Exception as error:
+        error.add_note(f"raised by the producer {head.id!r}, so its values have no end that others could wait for")
+        raise

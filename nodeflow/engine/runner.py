@@ -104,6 +104,7 @@ class Runner:
         except PayloadError as error:
             source = next(iter(task.spec.edges.values())).source
             results.count(done_count(source), -1)
+            error = PayloadError(error.path, f"{error.reason}; so it can't go to queue {queue!r}")
             blamed = ran.get(source) or Task(self.plan.nodes[source], task.item_id, {})
             evaluation.failed(blamed)
             self._fail(blamed, error, results, attempt)

@@ -8,6 +8,7 @@ from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio.lowlevel
 from attrs import frozen
 
 from nodeflow.engine.evaluation import Absent, Outcome, Task, Value, bind, settled
@@ -16,9 +17,11 @@ from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.runner import Failure
 from nodeflow.engine.status import input_digests
 from nodeflow.engine.traces import user_trace
-from nodeflow.errors import InputChangedError, NodeFailedError, PayloadError, UsageError
+from nodeflow.errors import GraphError, InputChangedError, NodeFailedError, PayloadError, UsageError
 from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
 from nodeflow.values import encode
+
+_SHOWN = 200
 
 
 @frozen
@@ -46,15 +49,18 @@ class Stepper:
         """
         if spec.kind is Kind.READER and not spec.edges:
             raise UsageError(
-                f"node {spec.id!r} reads queue {spec.target.queue!r}, which other programs fill: it can't be stepped"
+                f"node {spec.id!r} reads queue {spec.target.queue!r}, which other programs fill: it can't be stepped. "
+                "To step what follows, wire that to a function that gives samples"
             )
         start = time.monotonic()
         items: list[KeptItem] = []
         cut = False
-        async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
-            async for item in self._items(spec, nodes, kept):
-                cut = cut or item is None
-                items += [item] if item else []
+        with _failures(Task(spec, "", {})):
+            async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
+                async for item in self._items(spec, nodes, kept):
+                    cut = cut or item is None
+                    items += [item] if item else []
+                    await anyio.lowlevel.checkpoint()  # Ctrl-C ends a step of nodes that never await, too
         return KeptOutput(
             fingerprint=fingerprint(spec.target, spec.constants),
             inputs=input_digests(spec, {node: output.digest() for node, output in kept.items()}),
@@ -120,8 +126,11 @@ async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | 
 def _failures(task: Task) -> Iterator[None]:
     try:
         yield
+    except (NodeFailedError, InputChangedError, GraphError, UsageError):
+        raise
     except Failure as error:
-        raise NodeFailedError(task.spec.id, task.item_id, user_trace(error)) from error
+        given = ", ".join(f"{port} = {_shown(value)}" for port, value in task.arguments.items())
+        raise NodeFailedError(task.spec.id, task.item_id, user_trace(error), given) from error
 
 
 def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Iterator[tuple[str, dict[str, Outcome]]]:
@@ -164,3 +173,8 @@ def _encoded(task: Task) -> bytes | None:
         return encode(task.arguments)
     except PayloadError:
         return None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

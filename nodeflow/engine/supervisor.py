@@ -18,13 +18,13 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 from attrs import define, field
 
+from nodeflow.engine.claim import sole_supervisor
 from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
 from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.process import Order
 from nodeflow.engine.results import done_count, failed_count
 from nodeflow.engine.streams import lines_of, ungrouped
-from nodeflow.engine.supervision import sole_supervisor
 from nodeflow.errors import JobError, LoopDiedError, UnfinishedJobError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
@@ -201,6 +201,7 @@ class Supervisor:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 self._signals += 1
+                self.observer.draining()
                 for child in self._children:
                     if self._signals == 1:
                         child.drain()

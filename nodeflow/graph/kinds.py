@@ -39,7 +39,7 @@ class BlockingNode(Node):
 
 
 class NonBlockingNode(Node):
-    """As a blocking node, but the loop may go on meanwhile."""
+    """As a blocking node, but the loop need not wait for its result; so far it does."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Turn one item's inputs into the output; its parameters are the ports. A generator fans out."""

@@ -95,7 +95,8 @@ class Wiring:
             self._refuse_end(port, value)
         if ismethod(value) and isinstance(value.__self__, Output):
             raise GraphError(f"port {port!r} of {self.node!r} takes a method of an output: call it, .branch(…)")
-        if isinstance(value, Node) or (callable(value) and is_marked(value)):
+        is_added = any(value is spec.target for spec in self.nodes.values())
+        if is_added or isinstance(value, Node) or (callable(value) and is_marked(value)):
             raise GraphError(
                 f"port {port!r} of {self.node!r} takes {value!r} itself, not what it gives: "
                 "give it to graph.add(…) first, and wire what that returns"

@@ -8,6 +8,7 @@ from typing import Self
 
 from attrs import evolve
 
+from nodeflow.errors import UsageError
 from nodeflow.settings import Settings
 from nodeflow.storage.address import tcp_url
 from nodeflow.storage.cache import CacheStore
@@ -78,7 +79,12 @@ class DataStore:
             settings: None reads them from the environment: `NODEFLOW_URL` or `REDIS_URL`, `NODEFLOW_FOLDER`.
             prefix: what stands before each key.
         """
-        return cls._over(RedisConnection(settings or Settings.from_env()), prefix)
+        if settings is not None:
+            return cls._over(RedisConnection(settings), prefix)
+        try:
+            return cls._over(RedisConnection(Settings.from_env()), prefix)
+        except ValueError as error:
+            raise UsageError(f"NODEFLOW_URL or REDIS_URL is wrong: {error}") from error
 
     @classmethod
     def embedded(cls, folder: Path | str = ".nodeflow", *, pool_size: int = 10, prefix: str = "") -> Self:

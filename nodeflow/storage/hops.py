@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import anyio
 
-from nodeflow.errors import NodeflowError
+from nodeflow.errors import NodeflowError, PayloadError
 from nodeflow.storage.arguments import whole
 from nodeflow.storage.batches import encode_each
 from nodeflow.storage.connection import RedisConnection, to_the_end
@@ -44,6 +44,9 @@ class Hops:
         try:
             reply = await self._step("take", keys, [max_items, lease_id], f"lease from {name!r}")
             return Lease(self, name, lease_id, leased_items(lease_id, int(reply[0]), reply[:0:-1]))
+        except PayloadError as error:
+            await self.give_back_after(error, name, lease_id)
+            raise PayloadError(error.path, f"{error.reason}, in queue {name!r}; pop or clear takes it out") from error
         except BaseException as error:
             await self.give_back_after(error, name, lease_id)
             raise

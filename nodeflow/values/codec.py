@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from datetime import date, datetime
 from typing import Any
 
 import orjson
@@ -17,6 +18,14 @@ from nodeflow.errors import PayloadError
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _ATOMS = frozenset({str, int, bool, type(None)})
 _INT_RANGE = range(-(2**63), 2**64)
+_INSTEAD: dict[type, str] = {
+    tuple: "a list",
+    set: "a sorted list",
+    frozenset: "a sorted list",
+    bytes: "its hex()",
+    datetime: "its isoformat()",
+    date: "its isoformat()",
+}
 _MAX_DEPTH = 254  # where orjson stops
 
 
@@ -125,7 +134,8 @@ def _reason(value: Any, kind: type) -> str | None:
         return None if _is_utf8(value) else "str with a lone surrogate, which UTF-8 can't hold"
     if kind in _ATOMS:
         return None
-    return f"{kind.__qualname__} can't be kept as JSON without becoming something else"
+    hint = f"; give {_INSTEAD[kind]}" if kind in _INSTEAD else ""
+    return f"{kind.__qualname__} can't be kept as JSON without becoming something else{hint}"
 
 
 def _is_utf8(text: str) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,7 +73,7 @@ def test_step_prints_values_to_standard_output_and_the_rest_beside(flow: Project
         '{"id": "numbers.0", "status": "done", "value": 0}',
         '{"id": "numbers.1", "status": "done", "value": 2}',
     ]
-    assert "ran numbers first: its output is missing" in done.stderr
+    assert "running numbers first: its output is missing" in done.stderr
     assert "a sample: the first 2 of each producer and fan-out" in done.stderr
 
 
@@ -152,6 +155,25 @@ def read_all(terminal: int) -> str:
         found += chunk
 
 
+def test_a_wrong_url_names_the_variable(flow: Project) -> None:
+    flow = Project(flow.folder, "localhost:6379", flow.token)
+    done = flow.run("status", "flow.py", status=2)
+    assert done.stderr.startswith("nodeflow: NODEFLOW_URL or REDIS_URL is wrong: a server's URL begins with redis://")
+
+
+def test_ctrl_c_ends_a_step_of_nodes_that_never_await(flow: Project) -> None:
+    flow.replace("flow.py", 'print("doubling", n)', 'print("doubling", n, flush=True); import time; time.sleep(0.05)')
+    flow.run("step", "flow.py", "numbers", "--items", "all")
+    with flow.started("step", "flow.py", "double") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "doubling 0\n"
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "doubling 99" not in output
+    assert flow.states("flow.py")["double"] == "missing"
+
+
 def test_without_a_server_the_remedies_are_named(flow: Project) -> None:
     flow = Project(flow.folder, "redis://:hush@127.0.0.1:1/0", flow.token)
     done = flow.run("run", "flow.py", status=1)
@@ -169,6 +191,9 @@ def test_the_embedded_server_is_used_looked_at_and_stopped(tmp_path: Path, token
         shown = project.run("server", "status").stdout
         assert "Valkey" in shown
         assert str(tmp_path / ".nodeflow") in shown
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(str(embedded.ServerPaths.of(tmp_path / ".nodeflow").socket))
+            assert "1 connection to the embedded server" in project.run("server", "stop", status=1).stderr
         assert project.run("server", "stop").stdout == "stopped\n"
         project.run("server", "status", status=1)
     finally:

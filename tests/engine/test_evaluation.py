@@ -144,11 +144,11 @@ def test_what_a_logical_node_chooses(choice: Any, expected: dict[str, Any]) -> N
     assert settled(graph.nodes["sign"], {"n": 7}, choice) == Branches(expected)
 
 
-@pytest.mark.parametrize("choice", [3, [3], {"a"} | {5}])
+@pytest.mark.parametrize("choice", [3, True, [3], {5}, {"a": 1}])
 def test_a_choice_that_is_no_branch_is_refused(choice: Any) -> None:
     graph = Graph("g")
     graph.add(Sign(), graph.add(numbers))
-    with pytest.raises(TypeError, match=r"'sign' chose|not iterable"):
+    with pytest.raises(TypeError, match="'sign' chose"):
         settled(graph.nodes["sign"], {"n": 7}, choice)
 
 

@@ -61,8 +61,17 @@ def test_a_file_name_may_hold_what_no_module_name_may(project: Project) -> None:
         ("flow.py", {"flow.py": "a = ("}, "SyntaxError"),
         ("flow.py", {"flow.py": "raise SystemExit(3)"}, "SystemExit: 3"),
         ("json.py", {"json.py": ONE}, "json.py has the name of the module 'json', which it would hide"),
-        ("flow.py", {"flow.py": ONE, "nodes.py": ""}, "rename your 'nodes'"),
-        ("flow.py", {"flow.py": ONE, "postprocess/__init__.py": ""}, "rename your 'postprocess'"),
+        (
+            "flow.py",
+            {"flow.py": ONE, "nodes.py": ""},
+            "nodes.py has the name of nodeflow's own package 'nodes': give yours another name",
+        ),
+        ("flow.py", {"flow.py": ONE, "nodes/mine.py": ""}, "nodes has the name of nodeflow's own package 'nodes'"),
+        (
+            "flow.py",
+            {"flow.py": ONE, "postprocess/__init__.py": ""},
+            "postprocess has the name of nodeflow's own package 'postprocess'",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_a_wrong_use(project: Project, target: str, files: dict[str, str], said: str) -> None:
@@ -76,7 +85,7 @@ def test_what_cannot_be_loaded_is_a_wrong_use(project: Project, target: str, fil
 def test_an_error_in_the_file_shows_the_users_own_line(project: Project) -> None:
     project.write("flow.py", "from nodeflow import Graph\n\ngraph = Graph('TOKEN')\ngraph.add(lambda n: n)\n")
     done = project.run("status", "flow.py", status=2)
-    assert "flow.py:4: 'lambda' needs an input for 'n'" in done.stderr
+    assert done.stderr.startswith("nodeflow: flow.py:4: 'lambda' needs an input for 'n'")
 
 
 def test_all_problems_of_a_graph_are_said_at_once_with_their_lines(project: Project) -> None:

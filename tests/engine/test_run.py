@@ -81,6 +81,8 @@ def test_a_value_that_cannot_travel_fails_its_item(project: Project) -> None:
     letter = json.loads(project.run("dead-letters", "flow.py", "--json").stdout.splitlines()[0])
     assert (letter["node"], letter["input"]) == ("half", {"n": 0})
     assert letter["error"]["message"].startswith("$: set can't be kept as JSON")
+    assert letter["error"]["message"].endswith("so it can't go to queue 'queue_half_show'")
+    assert letter["error"]["traceback"] == letter["error"]["message"]
     project.run("dead-letters", "flow.py", "--clear")
 
 

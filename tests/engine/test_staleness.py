@@ -119,7 +119,7 @@ def test_a_step_on_a_stale_output_says_so_and_refresh_runs_it_first(flow: Projec
 
 def test_a_kept_output_serves_in_a_new_process_after_a_restart(flow: Project) -> None:
     done = flow.run("step", "flow.py", "shown")
-    assert "ran " not in done.stderr
+    assert "running " not in done.stderr
     assert done.stdout.splitlines() == ['numbers.0  "0"', 'numbers.1  "1"', 'numbers.2  "2"']
 
 

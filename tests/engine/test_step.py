@@ -226,6 +226,7 @@ async def test_a_node_that_raises_keeps_the_earlier_output(graph: Graph, engine:
     with pytest.raises(NodeFailedError) as caught:
         await engine.step("fragile")
     assert (caught.value.node, caught.value.item) == ("fragile", "numbers.0")
+    assert str(caught.value).startswith("node 'fragile' failed on item numbers.0 (n = 0):\n")
     lines = caught.value.trace.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert __file__ in lines[1]
@@ -242,10 +243,11 @@ async def test_an_output_that_cannot_be_encoded_is_not_kept_and_made_again(graph
 
     graph.add(lambda day: str(day), graph.add(when, graph.add(numbers)), id="text")
     result = await engine.step("when")
-    assert "item numbers.0: $: date" in result.not_kept
+    assert "item numbers.0: $: date can't be kept" in result.not_kept["when"]
     assert (await engine.status())["when"].state is State.NOT_KEPT
     result = await engine.step("text")
     assert result.values == ["2026-01-01"]
+    assert list(result.not_kept) == ["when"]
     assert "not kept" in result.plan.runs[0].why
 
 
@@ -320,3 +322,18 @@ async def test_a_store_that_was_given_stays_open(graph: Graph, store: DataStore)
     async with FlowEngine(graph, store) as engine:
         await engine.step("numbers")
     assert await store.cache.get("anything") is None
+
+
+@pytest.mark.parametrize("method", ["setup", "finish", "cleanup"])
+async def test_whatever_method_raises_the_node_is_named(graph: Graph, engine: FlowEngine, method: str) -> None:
+    class Broken(BlockingNode):
+        def execute(self, n: int) -> int:
+            return n
+
+    def fail(self: Broken, *arguments: object) -> None:
+        raise OSError("no such device")
+
+    setattr(Broken, method, fail)
+    graph.add(Broken(), graph.add(numbers))
+    with pytest.raises(NodeFailedError, match=r"node 'broken' failed(?s:.*)OSError: no such device"):
+        await engine.step("broken")

@@ -128,6 +128,7 @@ def test_a_signal_drains_and_nothing_is_lost(slow: Project, number: signal.Signa
     assert supervisor.returncode == 0, errors
     assert job_processes(slow) == []
     assert "drained before the end" in output
+    assert "--fresh" in output
     waiting = {queue: int(count.replace(",", "")) for count, queue in re.findall(r"([\d,]+) in (queue_\w+)", output)}
     with redis.Redis.from_url(slow.url) as client:
         prefix = f"{{{slow.token}}}:queue:"
@@ -198,7 +199,7 @@ def test_a_process_that_cannot_set_up_stops_the_job_with_its_traceback(project: 
         """,
     )
     done = project.run("run", "flow.py", "--quiet", status=1)
-    assert "OSError: no such device" in done.stderr
+    assert "OSError: no such device\nraised in setup() of node 'broken'" in done.stderr
     assert "process main/0 of loop 'main' exited with status 1" in done.stderr
 
 
@@ -227,7 +228,7 @@ def test_a_producer_that_raises_stops_the_job_before_others_take_it_for_the_end(
         """,
     )
     done = project.run("run", "flow.py", "--quiet", status=1)
-    assert "OSError: lost the source" in done.stderr
+    assert "OSError: lost the source\nraised by the producer 'numbers'" in done.stderr
     assert "process a/0 of loop 'a'" in done.stderr
     assert not (project.folder / "finished").exists()
     discard(project)

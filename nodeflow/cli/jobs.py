@@ -64,6 +64,8 @@ def _last_line(result: JobResult, file: str) -> str:
     if result.drained:
         waiting = ", ".join(f"{count:,} in {queue}" for queue, count in result.waiting.items()) or "none"
         line += f"; drained before the end, items that still wait: {waiting}"
+    if result.waiting:
+        line += " (a job can't be resumed yet: the next run wants --fresh, which discards them)"
     if result.failed:
         line += f"; see nodeflow dead-letters {file}"
     return line
