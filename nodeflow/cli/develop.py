@@ -45,9 +45,9 @@ def step(
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run and why, and run nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Run one node on the kept output of the nodes before it, and keep its own.
+    """Run one node on the kept output of those before it.
 
-    A missing output of a node before it is produced first.
+    What it gives is kept, for the nodes behind it. A missing output of a node before it is produced first.
     """
     wanted = _items(items)
     if plan:

@@ -20,9 +20,9 @@ def run(
         bool, typer.Option("--quiet", "-q", help="Show no progress; the last line and the loops' own output stay.")
     ] = False,
 ) -> None:
-    """Run every loop in processes of its own until the input is used up.
+    """Run every loop in processes of its own.
 
-    Ctrl-C or SIGTERM drains: what is in hand is finished, the rest stays in the queues. A second one ends at once.
+    The job ends when its input is used up. Ctrl-C or SIGTERM drains: what is in hand is finished, the rest stays in the queues. A second one ends at once.
     """
 
     async def work(engine: FlowEngine) -> JobResult:
@@ -39,7 +39,7 @@ def dead_letters(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all dead letters of the graph for good.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the items on which nodes raised: on which input, and where."""
+    """Show the items on which nodes raised, and where."""
     if clear:
         count = with_engine(file, lambda engine: engine.clear_dead_letters())
         typer.echo(f"removed {plural(count, 'dead letter')}")
