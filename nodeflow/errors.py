@@ -94,6 +94,11 @@ class StorageConnectionError(StorageError):
         self.address, self.reason = address, reason
 
     def __str__(self) -> str:
+        if self.address.startswith("the embedded server"):
+            return (
+                f"can't reach {self.address}: {self.reason}. It was stopped, or it died: "
+                "what is started now starts it again on what it had saved"
+            )
         return (
             f"can't reach the server at {self.address}: {self.reason}. "
             "Start a Redis or Valkey server there (and set NODEFLOW_URL to its address), "

@@ -40,7 +40,7 @@ def with_engine(target: str, work: Callable[[FlowEngine], Awaitable[T]]) -> T:
 
 def as_json(value: Any) -> str:
     """A value as one line of JSON; what isn't JSON by its repr."""
-    return json.dumps(value, ensure_ascii=False, default=repr)
+    return json.dumps(value, ensure_ascii=False, default=repr).encode(errors="backslashreplace").decode()
 
 
 def shortened(value: Any, width: int = 100) -> str:

@@ -22,7 +22,8 @@ def run(
 ) -> None:
     """Run every loop in processes of its own.
 
-    The job ends when its input is used up. Ctrl-C or SIGTERM drains: what is in hand is finished, the rest stays in the queues. A second one ends at once.
+    The job ends when its input is used up. Ctrl-C or SIGTERM drains: what is in hand is finished, the rest stays in
+    the queues. A second one ends at once.
     """
 
     async def work(engine: FlowEngine) -> JobResult:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Self
 
 from attrs import evolve
@@ -54,7 +55,8 @@ class Nodes:
             TypeError: it returned a generator without being one.
             Exception: whatever the node raises.
         """
-        result = await _awaited(self._start(task, attempt))
+        with _no_stray_cancellation():
+            result = await _awaited(self._start(task, attempt))
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             raise TypeError(f"{task.spec.id!r} returned a generator: use `yield from` (or `yield`) to fan out")
         return result
@@ -88,14 +90,16 @@ class Nodes:
 
 async def each_of(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
     """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end."""
-    values = await _awaited(start())
+    with _no_stray_cancellation():
+        values = await _awaited(start())
     try:
-        if hasattr(values, "__aiter__"):
-            async for value in values:
-                yield value
-        else:
-            for value in values:
-                yield value
+        with _no_stray_cancellation():
+            if hasattr(values, "__aiter__"):
+                async for value in values:
+                    yield value
+            else:
+                for value in values:
+                    yield value
     finally:
         if inspect.isasyncgen(values):
             await values.aclose()
@@ -112,8 +116,23 @@ async def _unless_none(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         async for value in each_of(lambda: result):
             yield value
-    elif (value := await _awaited(result)) is not None:
-        yield value
+    else:
+        with _no_stray_cancellation():
+            value = await _awaited(result)
+        if value is not None:
+            yield value
+
+
+@contextmanager
+def _no_stray_cancellation() -> Iterator[None]:
+    """Turn a CancelledError that comes out of a node, though nobody cancelled it, into an error of the node."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("the node raised CancelledError, though nobody had cancelled it") from error
 
 
 async def _awaited(result: Any) -> Any:
@@ -122,7 +141,8 @@ async def _awaited(result: Any) -> Any:
 
 async def _call(spec: NodeSpec, method: Callable[..., Any], *arguments: Any) -> None:
     try:
-        await _awaited(method(*arguments))
+        with _no_stray_cancellation():
+            await _awaited(method(*arguments))
     except Exception as error:
         error.add_note(f"raised in {method.__name__}() of node {spec.id!r}")
         raise

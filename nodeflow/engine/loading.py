@@ -10,12 +10,14 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nodeflow.engine.passes import check_packages
 from nodeflow.engine.traces import user_trace
 from nodeflow.errors import GraphError, UsageError
 from nodeflow.graph import Graph
+
+_RELATIVE = "A graph's file is imported by itself, as `python FILE` does it: write absolute imports"
 
 _loading: ContextVar[Path | None] = ContextVar("loading", default=None)
 
@@ -27,10 +29,12 @@ class GraphSource:
     Args:
         file: the absolute path of the Python file.
         name: the graph's name in the module.
+        folder: the working folder in which it was imported first.
     """
 
     file: Path
     name: str
+    folder: Path = field(factory=Path.cwd)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.name}"
@@ -49,6 +53,7 @@ def load_graph(target: str) -> tuple[Graph, GraphSource]:
         UsageError: there is no such file or graph, or the file can't be imported.
     """
     path, name = _split(target)
+    folder = Path.cwd()
     module = _import_file(path)
     graphs = {key: value for key, value in vars(module).items() if isinstance(value, Graph)}
     if not name:
@@ -59,7 +64,7 @@ def load_graph(target: str) -> tuple[Graph, GraphSource]:
             f"it has {', '.join(graphs)}; say which with {path.name}:NAME" if graphs else "it has none at module level"
         )
         raise UsageError(f"{path} has no graph called {name!r}: {known}")
-    return graphs[name], GraphSource(path, name)
+    return graphs[name], GraphSource(path, name, folder)
 
 
 def source_of(graph: Graph) -> GraphSource:
@@ -132,7 +137,8 @@ def _import_file(path: Path) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UsageError(f"{path} can't be imported:\n{user_trace(error)}") from error
+        hint = f"\n{_RELATIVE}" if isinstance(error, ImportError) and "relative import" in str(error) else ""
+        raise UsageError(f"{path} can't be imported:\n{user_trace(error)}{hint}") from error
     return module
 
 

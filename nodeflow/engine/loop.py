@@ -13,8 +13,8 @@ from attrs import define, field, frozen
 
 from nodeflow.engine.evaluation import Outcome, Value
 from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.outbox import Outbox
-from nodeflow.engine.plan import LoopPlan, closed_mark
+from nodeflow.engine.outbox import HOP_BYTES, Outbox
+from nodeflow.engine.plan import LoopPlan, closed_mark, finish_mark
 from nodeflow.engine.results import Results, dead_queue, received
 from nodeflow.engine.runner import Runner
 from nodeflow.graph import Context, Kind, NodeSpec
@@ -46,7 +46,7 @@ class Post:
     slot: str
 
 
-async def run_loop(post: Post, drain: anyio.Event) -> None:
+async def run_loop(post: Post, drain: anyio.Event) -> bool:
     """Run a process's part of a loop until its input is used up, or until it is told to drain.
 
     The process that finds the input used up first lets the nodes finish and sets the loop's done mark.
@@ -54,6 +54,9 @@ async def run_loop(post: Post, drain: anyio.Event) -> None:
     Args:
         post: where it works.
         drain: when set, heads stop, what is in hand is finished and the rest given back.
+
+    Returns:
+        whether the input is used up.
     """
     plan = post.plan
     context = Context(graph=plan.graph, node="", loop=plan.loop, job=post.job, slot=post.slot)
@@ -62,8 +65,10 @@ async def run_loop(post: Post, drain: anyio.Event) -> None:
         async with anyio.create_task_group() as tasks:
             for head in plan.heads:
                 tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read, head)
-        if not drain.is_set():
+        is_used_up = worker.ended == {head.id for head in plan.heads}
+        if is_used_up:
             await worker.finish()
+    return is_used_up
 
 
 @define
@@ -71,6 +76,7 @@ class _Worker:
     post: Post
     runner: Runner
     drain: anyio.Event
+    ended: set[str] = field(factory=set, init=False)
     _most: int = field(default=1, init=False)
 
     async def produce(self, head: NodeSpec) -> None:
@@ -98,6 +104,7 @@ class _Worker:
                 position += 1
                 if outbox.is_due:
                     await anyio.lowlevel.checkpoint()
+            self.ended.add(head.id)
 
     async def read(self, head: NodeSpec) -> None:
         """Lease items, take them through the loop and commit, until the queue has no more to give."""
@@ -110,6 +117,7 @@ class _Worker:
                     await self._handle(head, lease, enveloped=channel is not None)
                     continue
             if channel and await ledger.used_up(queue, closed_mark(channel.source_loop)):
+                self.ended.add(head.id)
                 return
 
     async def _handle(self, head: NodeSpec, lease: Lease, *, enveloped: bool) -> None:
@@ -120,12 +128,13 @@ class _Worker:
             item_id = item.value["id"] if enveloped else item.id
             results.add(await self.runner.run(head, item_id, outcome, item.attempt))
         await self._commit(results, lease)
-        each = (time.monotonic() - start) / len(lease)
-        self._most = max(1, min(_MOST_LEASED, round(_LEASE_SECONDS / each), 2 * self._most))
+        seconds, size = time.monotonic() - start, max(1, results.size)
+        fitting = len(lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / size)
+        self._most = max(1, min(_MOST_LEASED, round(fitting), 2 * self._most))
 
     async def finish(self) -> None:
         """Let the nodes finish and close the loop's channels, in one hop; only one process of a loop does."""
-        if not await self.post.store.ledger(self.post.job).claim(f"finish:{self.post.plan.loop}"):
+        if not await self.post.store.ledger(self.post.job).claim(finish_mark(self.post.plan.loop)):
             return
         results = Results()
         for spec in self.post.plan.finishers:

@@ -12,7 +12,8 @@ from nodeflow.engine.results import Results
 _TURN_SECONDS = 0.001
 """How long a producer may go on before the event loop has its turn, while a commit is under way."""
 
-_MOST_WAITING = 5_000
+HOP_BYTES = 4 << 20
+"""How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
 
 
 class Outbox:
@@ -36,7 +37,7 @@ class Outbox:
         """Add what has come of one item; waits while too much of what came before isn't committed."""
         self._waiting.add(results)
         self._something.set()
-        while self._waiting.size > _MOST_WAITING and not self._is_over:
+        while self._waiting.size > HOP_BYTES and not self._is_over:
             self._taken = anyio.Event()
             await self._taken.wait()
 

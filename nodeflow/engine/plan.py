@@ -61,6 +61,11 @@ def closed_mark(loop: str) -> str:
     return f"closed:{loop}"
 
 
+def finish_mark(loop: str) -> str:
+    """The mark that the process of a loop sets which lets its nodes finish, in its job's ledger."""
+    return f"finish:{loop}"
+
+
 def channels_of(graph: Graph) -> dict[str, Channel]:
     """The channels of a finished graph, by queue."""
     found = {}

@@ -55,6 +55,11 @@ class Order:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
+USED_UP = 10
+DRAINED = 11
+"""How a process that did its part ends: never with 0, with which a node may end it at any time."""
+
+
 def main() -> int:
     """Read the order, import the graph and run the loop; the process's exit status."""
     order = Order(**json.loads(sys.stdin.buffer.readline()))
@@ -64,24 +69,25 @@ def main() -> int:
         graph, _ = load_graph(order.source)
         plan = plan_loop(finished(graph), order.loop)
         with ungrouped():
-            anyio.run(_run, order, plan)
+            is_used_up = anyio.run(_run, order, plan)
     except NodeflowError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         print(user_trace(error), file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 1
-    return 0
+    return USED_UP if is_used_up else DRAINED
 
 
-async def _run(order: Order, plan: LoopPlan) -> None:
+async def _run(order: Order, plan: LoopPlan) -> bool:
     drain = anyio.Event()
     settings = Settings(url=order.url, folder=Path(order.folder), pool_size=order.pool_size)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_on_signal, drain)
         async with DataStore.open(settings, prefix=order.prefix) as store:
-            await run_loop(Post(plan, store, order.job, order.slot), drain)
+            is_used_up = await run_loop(Post(plan, store, order.job, order.slot), drain)
         tasks.cancel_scope.cancel()
+    return is_used_up
 
 
 async def _drain_on_signal(drain: anyio.Event) -> None:

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from nodeflow.engine.evaluation import Branches, Outcome, Task, Value
 from nodeflow.engine.plan import Channel
-from nodeflow.engine.traces import user_trace
+from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.errors import PayloadError
 from nodeflow.values import Encoded, decode, encode
 
@@ -42,6 +42,7 @@ class Results:
     pushes: dict[str, list[Encoded]] = field(factory=dict)
     dead: list[Encoded] = field(factory=list)
     counts: dict[str, int] = field(factory=dict)
+    _size: int = field(default=0, init=False)
 
     def push(self, queue: str, channel: Channel | None, item_id: str, outcome: Outcome) -> None:
         """Add what a writer was given.
@@ -64,10 +65,13 @@ class Results:
                 return
             data = Encoded(b'{"id":%b,"%b":%b}' % (encode(item_id), field.encode(), encode(content)))
         self.pushes.setdefault(queue, []).append(data)
+        self._size += len(data)
 
     def fail(self, letter: dict[str, Any]) -> None:
         """Add a dead letter and count it."""
-        self.dead.append(Encoded(encode(letter)))
+        data = Encoded(encode(letter))
+        self.dead.append(data)
+        self._size += len(data)
         self.count(failed_count(letter["node"]))
 
     def count(self, name: str, increment: int = 1) -> None:
@@ -76,14 +80,15 @@ class Results:
 
     @property
     def size(self) -> int:
-        """How many values and dead letters there are."""
-        return sum(map(len, self.pushes.values())) + len(self.dead)
+        """How many bytes of values and dead letters there are."""
+        return self._size
 
     def add(self, other: Results) -> None:
         """Add what came of further items."""
         for queue, values in other.pushes.items():
             self.pushes.setdefault(queue, []).extend(values)
         self.dead.extend(other.dead)
+        self._size += other.size
         for name, increment in other.counts.items():
             self.count(name, increment)
 
@@ -113,7 +118,7 @@ def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attemp
         "input": {port: _shown(value) for port, value in task.arguments.items()},
         "error": {
             "type": type(error).__qualname__,
-            "message": _clean(str(error)),
+            "message": _clean(safe_text(str, error)),
             "traceback": _clean(user_trace(error)),
         },
     }
@@ -130,7 +135,7 @@ def _shown(value: Any) -> Any:
     try:
         return decode(encode(value))
     except PayloadError:
-        return {"repr": _clean(repr(value))}
+        return {"repr": _clean(safe_text(repr, value))}
 
 
 def _clean(text: str) -> str:

@@ -16,7 +16,7 @@ from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.runner import Failure
 from nodeflow.engine.status import input_digests
-from nodeflow.engine.traces import user_trace
+from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.errors import GraphError, InputChangedError, NodeFailedError, PayloadError, UsageError
 from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
 from nodeflow.values import encode
@@ -139,7 +139,8 @@ def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Ite
     The ids of the source that stands below the most fan-outs count; a value of an outer item goes with
     each of its inner ones.
     """
-    sources = {edge.source for edge in spec.edges.values()}
+    taken = {edge.source for edge in spec.edges.values()}
+    sources = [source for source in graph.nodes if source in taken]
     found = lineages(graph.nodes)
     depths = {source: _depth(graph.nodes[source], found) for source in sources}
     outcomes = {source: {item.id: item.outcome for item in kept[source].items or ()} for source in sources}
@@ -176,5 +177,5 @@ def _encoded(task: Task) -> bytes | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = safe_text(repr, value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

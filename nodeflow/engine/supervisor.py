@@ -21,8 +21,8 @@ from attrs import define, field
 from nodeflow.engine.claim import sole_supervisor
 from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
 from nodeflow.engine.loading import GraphSource
-from nodeflow.engine.plan import channels_of
-from nodeflow.engine.process import Order
+from nodeflow.engine.plan import channels_of, closed_mark, finish_mark
+from nodeflow.engine.process import DRAINED, USED_UP, Order
 from nodeflow.engine.results import done_count, failed_count
 from nodeflow.engine.streams import lines_of, ungrouped
 from nodeflow.errors import JobError, LoopDiedError, UnfinishedJobError
@@ -32,6 +32,7 @@ from nodeflow.storage import DataStore
 _PROGRESS_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
 _LAST_LINES = 40
+_LAST_WORDS_SECONDS = 0.5
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from nodeflow.engine.process import main; sys.exit(main())"
 
 
@@ -57,7 +58,12 @@ class _Child:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def death(self, status: int) -> LoopDiedError:
-        cause = f"exited with status {status}" if status > 0 else f"was killed by {signal.Signals(-status).name}"
+        if status == DRAINED:
+            cause = "was told to stop by somebody else than its supervisor"
+        elif status >= 0:
+            cause = f"exited with status {status}"
+        else:
+            cause = f"was killed by {signal.Signals(-status).name}"
         return LoopDiedError(self.loop, self.slot, cause, "\n".join(self.last_lines))
 
 
@@ -135,6 +141,8 @@ class Supervisor:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop_children()
+                for child in self._children:
+                    await child.process.aclose()
 
     async def _start_child(self, loop: str, slot: str) -> _Child:
         settings = self.store.settings
@@ -155,6 +163,7 @@ class Supervisor:
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
+            cwd=self.source.folder,
         )
         child = _Child(loop, slot, process)
         self._children.append(child)
@@ -172,10 +181,20 @@ class Supervisor:
             tasks.start_soon(self._forward, child, process.stderr, True)
             status = await process.wait()
             child.kill()
-        drained_at_start = self._signals and status == -signal.SIGTERM
-        if status != 0 and not drained_at_start and self._signals < 2 and self._death is None:
+            # a process that a node has detached may hold the other end of the pipes for long
+            tasks.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_SECONDS
+        if self._death is None and not await self._has_done_its_part(child, status):
             self._death = child.death(status)
             await self._stop_children()
+
+    async def _has_done_its_part(self, child: _Child, status: int) -> bool:
+        """Whether a process ended as it should; a node may end it at any time, with whatever status."""
+        if self._signals:
+            return self._signals > 1 or status in (USED_UP, DRAINED, -signal.SIGTERM)
+        marks = await self.store.ledger(self.job).read()
+        others = any(each.loop == child.loop and each.process.returncode is None for each in self._children)
+        last_mark = finish_mark(child.loop) if others else closed_mark(child.loop)
+        return status == USED_UP and last_mark in marks
 
     async def _forward(self, child: _Child, stream: ByteReceiveStream, is_error: bool) -> None:
         async for line in lines_of(stream):
@@ -193,7 +212,7 @@ class Supervisor:
                 await child.process.wait()
         for child in self._children:
             child.kill()
-            await child.process.aclose()
+            await child.process.wait()
 
     async def _obey_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

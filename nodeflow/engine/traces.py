@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 from nodeflow.errors import NodeflowError
-from nodeflow.graph import is_own
+from nodeflow.graph import is_users
 
 
 def user_trace(error: BaseException) -> str:
-    """The traceback of an error without nodeflow's own frames at its top; just the message of an error of nodeflow."""
+    """The traceback of an error from the first frame of the user's code on.
+
+    Where there is none it is the whole traceback, or just the message of an error of nodeflow.
+    """
     summary = traceback.TracebackException.from_exception(error)
     frames = list(summary.stack)
-    while frames and is_own(frames[0].filename):
-        frames.pop(0)
-    if not frames and isinstance(error, NodeflowError):
+    first = next((place for place, frame in enumerate(frames) if is_users(frame.filename)), None)
+    if first is None and isinstance(error, NodeflowError):
         return str(error)
-    summary.stack = traceback.StackSummary.from_list(frames or list(summary.stack))
+    summary.stack = traceback.StackSummary.from_list(frames[first or 0 :])
     return "".join(summary.format()).rstrip()
+
+
+def safe_text(shown: Callable[[object], str], value: object) -> str:
+    """What `str` or `repr` say of a value; the name of its type where they raise.
+
+    Args:
+        shown: `str` or `repr`.
+        value: the value.
+    """
+    try:
+        return shown(value)
+    except Exception:
+        return f"<{type(value).__qualname__}, whose {shown.__name__}() raises>"

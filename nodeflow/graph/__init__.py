@@ -14,7 +14,8 @@ from nodeflow.graph.kinds import (
     QueueTail,
 )
 from nodeflow.graph.lineage import Lineage, lineages
-from nodeflow.graph.location import Location, is_own
+from nodeflow.graph.location import Location
+from nodeflow.graph.modules import is_users
 from nodeflow.graph.options import node
 from nodeflow.graph.output import Output
 from nodeflow.graph.roles import Kind
@@ -42,7 +43,7 @@ __all__ = [
     "QueueTail",
     "changes",
     "fingerprint",
-    "is_own",
+    "is_users",
     "lineages",
     "node",
 ]

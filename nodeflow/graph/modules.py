@@ -28,6 +28,11 @@ def is_own(namespace: Mapping[str, Any]) -> bool:
     return not _is_installed(file) if isinstance(file, str) else namespace.get("__name__") == "__main__"
 
 
+def is_users(filename: str) -> bool:
+    """Whether code of this file is the user's: neither nodeflow's, nor installed, nor Python's."""
+    return not filename.startswith("<frozen ") and not _is_installed(filename)
+
+
 def find_module(name: str, namespace: Mapping[str, Any], load: bool = False) -> ModuleType | None:
     """Find a module by its name as an import in `namespace` writes it.
 

@@ -1,0 +1,156 @@
+"""Nodes that end their process, cancel themselves, or leave something behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.project import Project
+from tests.support import eventually
+
+FLOW = """
+    import asyncio, os, subprocess, sys, time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Graph, ProducerNode
+
+    def numbers():
+        yield from range(10)
+
+    def work(n: int) -> int:
+        BODY
+        return n
+
+    def sink(n: int) -> None:
+        pass
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        w = graph.add(work, n)
+    with graph.loop("c"):
+        graph.add(sink, w)
+"""
+
+
+def write(project: Project, body: str) -> None:
+    project.write("flow.py", FLOW.replace("BODY", body))
+
+
+def discard(project: Project) -> None:
+    with redis.Redis.from_url(project.url) as client:
+        client.delete("none", *client.keys(f"*{project.token}*"))
+
+
+@pytest.mark.parametrize("loop", ["b", "c"])
+@pytest.mark.parametrize("status", [0, 10, 11])
+def test_a_node_that_ends_its_process_stops_the_job_whatever_the_status(
+    project: Project, loop: str, status: int
+) -> None:
+    project.write("flow.py", FLOW.replace("BODY", "") if loop == "c" else FLOW.replace("BODY", f"os._exit({status})"))
+    if loop == "c":
+        project.replace("flow.py", "    pass", f"    os._exit({status})")
+    done = project.run("run", "flow.py", "--quiet", status=1)
+    assert f"process {loop}/0 of loop '{loop}'" in done.stderr
+    discard(project)
+
+
+def test_sys_exit_in_a_node_fails_its_item_only(project: Project) -> None:
+    write(project, "if n == 3: sys.exit()")
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    discard(project)
+
+
+@pytest.mark.parametrize("method", ["setup", "produce"])
+def test_sys_exit_elsewhere_stops_the_job(project: Project, method: str) -> None:
+    project.write(
+        "flow.py",
+        f"""
+        import sys
+        from nodeflow import Graph, ProducerNode
+
+        class Numbers(ProducerNode[int]):
+            def produce(self, ctx):
+                yield 1
+            def {method}(self, ctx):
+                sys.exit()
+                yield 1
+
+        graph = Graph("TOKEN")
+        with graph.loop("a"):
+            n = graph.add(Numbers())
+        with graph.loop("b"):
+            graph.add(lambda n: None, n, id="sink")
+        """.replace("yield 1\n\n", "yield 1\n\n" if method == "produce" else "\n"),
+    )
+    done = project.run("run", "flow.py", "--quiet", status=1)
+    assert "process a/0 of loop 'a' exited with status 1" in done.stderr
+
+
+def test_a_node_that_raises_cancelled_error_fails_its_item(project: Project) -> None:
+    write(project, "if n == 5: raise asyncio.CancelledError")
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    letter = json.loads(project.run("dead-letters", "flow.py", "--json").stdout)
+    assert "the node raised CancelledError" in letter["error"]["message"]
+    discard(project)
+
+
+def test_an_error_that_cannot_be_shown_fails_its_item(project: Project) -> None:
+    write(project, "class Odd(Exception): __str__ = __repr__ = lambda self: 1 / 0\n        if n == 5: raise Odd")
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    discard(project)
+
+
+def test_a_process_that_a_node_detaches_does_not_hold_the_job_up(project: Project) -> None:
+    body = """if n == 0:
+            child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            Path(f"pid {child.pid}").touch()"""
+    write(project, body)
+    assert "10 items done" in project.run("run", "flow.py", "--quiet").stdout
+    (pid,) = (int(path.name.split()[1]) for path in project.folder.glob("pid *"))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_loop_that_somebody_else_stops_is_no_success(project: Project) -> None:
+    write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(0.1)')
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        (path,) = eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
+        os.kill(int(Path(path).name.split()[1]), signal.SIGTERM)
+        _, errors = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 1
+    assert "process b/0 of loop 'b' was told to stop by somebody else" in errors
+    discard(project)
+
+
+def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -> None:
+    write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(60)')
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
+        os.kill(int(children[2]), signal.SIGKILL)
+        _, errors = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 1
+    assert errors == "nodeflow: process c/0 of loop 'c' was killed by SIGKILL, so the job was stopped\n"
+    discard(project)
+
+
+def test_large_values_travel(project: Project) -> None:
+    project.write(
+        "flow.py",
+        FLOW.replace("BODY", "assert len(n) == 2_000_000")
+        .replace("range(10)", "('x' * 2_000_000 for _ in range(200))")
+        .replace(": int", ""),
+    )
+    assert "200 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+
+
+def test_the_loops_start_in_the_folder_in_which_the_file_was_loaded(project: Project) -> None:
+    (project.folder / "data").mkdir()
+    write(project, "assert Path.cwd().name == 'data'")
+    project.replace("flow.py", "from pathlib import Path", "from pathlib import Path\nos.chdir('data')")
+    assert "10 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
