@@ -131,8 +131,10 @@ def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -
     write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(60)')
     with project.started("run", "flow.py", "--quiet") as supervisor:
         eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
-        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
-        os.kill(int(children[2]), signal.SIGKILL)
+        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
+        pids = eventually(lambda: found if len(found := children.read_text().split()) == 3 else None, 5, "three loops")
+        assert pids is not None
+        os.kill(int(pids[2]), signal.SIGKILL)
         _, errors = supervisor.communicate(timeout=30)
     assert supervisor.returncode == 1
     assert errors == "nodeflow: process c/0 of loop 'c' was killed by SIGKILL, so the job was stopped\n"
