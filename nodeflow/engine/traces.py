@@ -12,13 +12,15 @@ from nodeflow.graph import is_users
 def user_trace(error: BaseException) -> str:
     """The traceback of an error from the first frame of the user's code on.
 
-    Where there is none it is the whole traceback, or just the message of an error of nodeflow.
+    Where there is none it is the whole traceback, or just the message of an error of nodeflow or of the syntax.
     """
     summary = traceback.TracebackException.from_exception(error)
     frames = list(summary.stack)
     first = next((place for place, frame in enumerate(frames) if is_users(frame.filename)), None)
     if first is None and isinstance(error, NodeflowError):
         return str(error)
+    if first is None and isinstance(error, SyntaxError):
+        return "".join(summary.format_exception_only()).rstrip()
     summary.stack = traceback.StackSummary.from_list(frames[first or 0 :])
     return "".join(summary.format()).rstrip()
 

@@ -142,6 +142,36 @@ def test_a_signal_drains_and_nothing_is_lost(slow: Project, number: signal.Signa
     discard(slow)
 
 
+def test_a_producer_that_waits_drains_at_once(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        import anyio
+        from pathlib import Path
+        from nodeflow import Graph
+
+        async def ticks():
+            yield 1
+            Path("waiting").touch()
+            await anyio.sleep(600)
+            yield 2
+
+        graph = Graph("TOKEN")
+        with graph.loop("a"):
+            t = graph.add(ticks)
+        with graph.loop("b"):
+            graph.add(lambda t: None, t, id="sink")
+        """,
+    )
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: (project.folder / "waiting").exists(), within=20, what="the producer waits")
+        supervisor.terminate()
+        output, errors = supervisor.communicate(timeout=10)
+    assert supervisor.returncode == 0, errors
+    assert re.match(r"[01] items? done, 0 failed, .*; drained before the end", output)
+    discard(project)
+
+
 def test_a_second_signal_ends_the_job_at_once(project: Project) -> None:
     project.write(
         "stuck.py",
