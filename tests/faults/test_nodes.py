@@ -145,10 +145,10 @@ def test_large_values_travel(project: Project) -> None:
     project.write(
         "flow.py",
         FLOW.replace("BODY", "assert len(n) == 2_000_000")
-        .replace("range(10)", "('x' * 2_000_000 for _ in range(200))")
+        .replace("range(10)", "('x' * 2_000_000 for _ in range(100))")
         .replace(": int", ""),
     )
-    assert "200 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+    assert "100 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
 
 
 def test_the_loops_start_in_the_folder_in_which_the_file_was_loaded(project: Project) -> None:
