@@ -8,6 +8,11 @@ NodeflowError
 ├── StorageError                the server refused or failed
 │   ├── StorageConnectionError  no server there, or it refused us
 │   ├── StorageTimeoutError     the server didn't answer in time
+│   ├── StorageFullError        the server's memory is full
+│   ├── QueueFullError          a queue has held as many items as it may for too long
+│   ├── LeaseLostError          the items of a lease were given to another consumer
+│   ├── WriterLostError         a queue's writer is gone and nobody goes on for it
+│   ├── UnsafeServerError       the server may throw data away
 │   ├── StoreClosedError        a call after close()
 │   └── EmbeddedServerError     the embedded server can't be started
 ├── NodeFailedError             a node raised while it was stepped
@@ -80,6 +85,9 @@ class PayloadError(NodeflowError):
 class StorageError(NodeflowError):
     """The server refused a command or failed at it."""
 
+    may_have_happened: bool = False
+    """Whether the call may have been carried out all the same: its answer was lost, and asking again was in vain."""
+
 
 class StorageConnectionError(StorageError):
     """There is no server at the address, or it refused us.
@@ -87,13 +95,20 @@ class StorageConnectionError(StorageError):
     Args:
         address: the server's address, without its password.
         reason: what the system or the server said.
+        operation: what was under way when the connection was lost and may have been carried out; else empty.
     """
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address, self.reason = address, reason
+    def __init__(self, address: str, reason: str, operation: str = "") -> None:
+        super().__init__(address, reason, operation)
+        self.address, self.reason, self.operation = address, reason, operation
+        self.may_have_happened = bool(operation)
 
     def __str__(self) -> str:
+        if self.may_have_happened:
+            return (
+                f"{self.operation}: the connection to {self.address} was lost ({self.reason}); "
+                "whether it was carried out is not known"
+            )
         if self.address.startswith("the embedded server"):
             return (
                 f"can't reach {self.address}: {self.reason}. It was stopped, or it died: "
@@ -110,12 +125,93 @@ class StorageConnectionError(StorageError):
 class StorageTimeoutError(StorageError):
     """The server didn't answer in time; whether the command was carried out is not known."""
 
+    may_have_happened = True
+
     def __init__(self, operation: str, address: str) -> None:
         super().__init__(operation, address)
         self.operation, self.address = operation, address
 
     def __str__(self) -> str:
         return f"{self.operation}: no answer in time from {self.address}; whether it was carried out is not known"
+
+
+class StorageFullError(StorageError):
+    """The server's memory is full, so nothing was stored; what takes items out still works.
+
+    Args:
+        operation: what was refused.
+        address: the server's address, without its password.
+    """
+
+    def __init__(self, operation: str, address: str) -> None:
+        super().__init__(operation, address)
+        self.operation, self.address = operation, address
+
+    def __str__(self) -> str:
+        return (
+            f"{self.operation}: the memory of {self.address} is full, so nothing was stored. Consume or clear queues, "
+            "raise its maxmemory, or bound queues with queue.bound(), so that pushes wait before it comes to that"
+        )
+
+
+class QueueFullError(StorageError):
+    """A queue had no room for as long as the call could wait.
+
+    Args:
+        queue: its name.
+        max_length: how many items it may hold.
+        pushed: how many of the call's values were pushed; the others were not.
+    """
+
+    def __init__(self, queue: str, max_length: int, pushed: int = 0) -> None:
+        super().__init__(queue, max_length, pushed)
+        self.queue, self.max_length, self.pushed = queue, max_length, pushed
+
+    def __str__(self) -> str:
+        some = f"; the first {self.pushed} values were pushed, the others were not" if self.pushed else ""
+        return f"queue {self.queue!r} holds {self.max_length} items, as many as it may, and none left in time{some}"
+
+
+class LeaseLostError(StorageError):
+    """The items of a lease are given to another consumer, because this one showed no sign of life for too long.
+
+    Args:
+        queue: the queue's name.
+        reason: what the server said.
+    """
+
+    def __init__(self, queue: str, reason: str) -> None:
+        super().__init__(queue, reason)
+        self.queue, self.reason = queue, reason
+
+    def __str__(self) -> str:
+        return (
+            f"the lease from {self.queue!r} is lost: {self.reason}. Nothing of this call was done; "
+            "the items are delivered again, to this consumer or another"
+        )
+
+
+class WriterLostError(StorageError):
+    """A writer of a queue is gone without having said that it is done, so the queue's end will never come.
+
+    Args:
+        queue: the queue's name.
+        writers: the names of the lost ones.
+    """
+
+    def __init__(self, queue: str, writers: Sequence[str]) -> None:
+        super().__init__(queue, tuple(writers))
+        self.queue, self.writers = queue, tuple(writers)
+
+    def __str__(self) -> str:
+        return (
+            f"queue {self.queue!r} has lost its writer {', '.join(self.writers)}, which never said that it was done: "
+            "start one under the same name, or say that it is done with queue.end_writers()"
+        )
+
+
+class UnsafeServerError(StorageError):
+    """The server may throw queued data away; the message says which setting and what to do."""
 
 
 class StoreClosedError(StorageError):

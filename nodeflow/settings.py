@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 SEVEN_DAYS = 7 * 24 * 3600.0
+
+
+class Options(TypedDict, total=False):
+    """The settings that every door of `DataStore` takes; see `Settings`."""
+
+    lease_seconds: float
+    max_deliveries: int
+    reconnect_seconds: float
 
 
 def _positive(instance: Settings, attribute: object, value: float) -> None:
@@ -27,6 +37,13 @@ class Settings:
         pool_size: how many connections one process may hold to the server, at least 4.
         output_ttl: how long development mode keeps a node's output, in seconds.
         server_idle: after how many seconds without a client the embedded server stops.
+        server_fsync: when the embedded server forces what it writes to the disk: `everysec` or `always`. Its death
+            alone loses nothing with either; a crash of the machine costs up to a second of writes, or none.
+        lease_seconds: for how many seconds a consumer may show no sign of life before its items go to others.
+        max_deliveries: how often an item is delivered alone and fails before it goes to the dead letters.
+        reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in seconds.
+        verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
+        allow_eviction: True runs graphs also on a server that throws data away when its memory is full.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -34,13 +51,24 @@ class Settings:
     pool_size: int = field(default=10, validator=_positive)
     output_ttl: float = field(default=SEVEN_DAYS, validator=_positive)
     server_idle: float = field(default=60.0, validator=_positive)
+    server_fsync: str = field(default="everysec", validator=in_(("everysec", "always", "no")))
+    lease_seconds: float = field(default=30.0, validator=_positive)
+    max_deliveries: int = field(default=5, validator=_positive)
+    reconnect_seconds: float = field(default=30.0, validator=_positive)
+    verify_tls: bool = True
+    allow_eviction: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings from environment variables.
 
         Args:
-            environ: `NODEFLOW_URL`, else `REDIS_URL`; `NODEFLOW_FOLDER`.
+            environ: `NODEFLOW_URL`, else `REDIS_URL`; `NODEFLOW_FOLDER`; `NODEFLOW_FSYNC`; `NODEFLOW_ALLOW_EVICTION`.
         """
         url = environ.get("NODEFLOW_URL") or environ.get("REDIS_URL") or None
-        return cls(url=url, folder=Path(environ.get("NODEFLOW_FOLDER") or ".nodeflow"))
+        return cls(
+            url=url,
+            folder=Path(environ.get("NODEFLOW_FOLDER") or ".nodeflow"),
+            server_fsync=environ.get("NODEFLOW_FSYNC") or "everysec",
+            allow_eviction=environ.get("NODEFLOW_ALLOW_EVICTION", "") not in ("", "0"),
+        )

@@ -40,7 +40,7 @@ def dead_letters(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all dead letters of the graph for good.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the items on which nodes raised, and where."""
+    """Show the items on which nodes raised, and where, and those that could not be read."""
     if clear:
         count = with_engine(file, lambda engine: engine.clear_dead_letters())
         typer.echo(f"removed {plural(count, 'dead letter')}")
@@ -55,7 +55,8 @@ def dead_letters(
         )
         for port, value in letter["input"].items():
             typer.echo(f"  {port} = {shortened(value)}")
-        typer.echo("\n".join(f"  {line}" for line in letter["error"]["traceback"].splitlines()) + "\n")
+        why = letter["error"]["traceback"] or letter["error"]["message"]
+        typer.echo("\n".join(f"  {line}" for line in why.splitlines()) + "\n")
     if not json:
         typer.echo(plural(len(letters), "dead letter"), err=bool(letters))
 

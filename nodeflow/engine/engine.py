@@ -11,10 +11,10 @@ from nodeflow.engine.job import JobResult, Observer, Progress
 from nodeflow.engine.kept import KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
-from nodeflow.engine.results import dead_queue
+from nodeflow.engine.results import dead_queue, foreign_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
-from nodeflow.graph import Graph
+from nodeflow.graph import Graph, Kind, NodeSpec
 from nodeflow.storage import DataStore
 
 
@@ -106,15 +106,23 @@ class FlowEngine:
         return await supervisor.run(fresh=fresh)
 
     async def dead_letters(self) -> list[dict[str, Any]]:
-        """The items on which nodes raised in production, oldest first: input, error and traceback."""
-        letters = [
-            letter for loop in self.graph.loops for letter in await self._scoped.queue.dead_letters(dead_queue(loop))
+        """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
+        queue = self._scoped.queue
+        letters = [letter.value for loop in self.graph.loops for letter in await queue.dead_letters(dead_queue(loop))]
+        letters += [
+            foreign_letter(letter, reader)
+            for reader in self._readers()
+            for letter in await queue.dead_letters(str(reader.target.queue))
         ]
         return sorted(letters, key=lambda letter: str(letter["at"]))
 
     async def clear_dead_letters(self) -> int:
         """Remove the dead letters of the graph for good; how many there were."""
-        return sum([await self._scoped.queue.clear_dead_letters(dead_queue(loop)) for loop in self.graph.loops])
+        queues = [*map(dead_queue, self.graph.loops), *(str(reader.target.queue) for reader in self._readers())]
+        return sum([await self._scoped.queue.discard(queue, None) for queue in queues])
+
+    def _readers(self) -> list[NodeSpec]:
+        return [spec for spec in self._finished.nodes.values() if spec.kind is Kind.READER]
 
 
 class _Printer:

@@ -15,7 +15,7 @@ from nodeflow.engine.evaluation import Outcome, Value
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.outbox import HOP_BYTES, Outbox
 from nodeflow.engine.plan import LoopPlan, closed_mark, finish_mark
-from nodeflow.engine.results import Results, dead_queue, received
+from nodeflow.engine.results import Results, dead_queue, is_enveloped, received
 from nodeflow.engine.runner import Runner
 from nodeflow.graph import Context, Kind, NodeSpec
 from nodeflow.storage import DataStore, Lease
@@ -112,7 +112,8 @@ class _Worker:
         channel = self.post.plan.channels.get(queue)
         ledger = self.post.store.ledger(self.post.job)
         while not self.drain.is_set():
-            async with self.post.store.queue.lease(queue, self._most, timeout=_LOOK_SECONDS) as lease:
+            leasing = self.post.store.queue.lease(queue, self._most, timeout=_LOOK_SECONDS, consumer=self.post.slot)
+            async with leasing as lease:
                 if lease:
                     await self._handle(head, lease, enveloped=channel is not None)
                     continue
@@ -124,10 +125,14 @@ class _Worker:
         start = time.monotonic()
         results = Results()
         for item in lease:
+            if enveloped and not is_enveloped(item.value):
+                await lease.dead_letter(item, "not an item as this graph's loops write them: another program pushed it")
+                continue
             outcome: Outcome = received(item.value) if enveloped else Value(item.value)
             item_id = item.value["id"] if enveloped else item.id
             results.add(await self.runner.run(head, item_id, outcome, item.attempt))
-        await self._commit(results, lease)
+        if lease.is_open:
+            await self._commit(results, lease)
         seconds, size = time.monotonic() - start, max(1, results.size)
         fitting = len(lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / size)
         self._most = max(1, min(_MOST_LEASED, round(fitting), 2 * self._most))

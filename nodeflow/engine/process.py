@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
 from attrs import asdict, frozen
@@ -36,9 +37,7 @@ class Order:
         slot: which process of the loop.
         job: the job's id.
         prefix: the store's prefix, the graph's own included.
-        url: the server's URL, or None for the embedded server.
-        folder: the embedded server's folder.
-        pool_size: how many connections the process may hold.
+        settings: the fields of the store's `Settings`.
     """
 
     source: str
@@ -46,9 +45,7 @@ class Order:
     slot: str
     job: str
     prefix: str
-    url: str | None
-    folder: str
-    pool_size: int
+    settings: dict[str, Any]
 
     def to_line(self) -> bytes:
         """The order as one line of JSON."""
@@ -81,7 +78,7 @@ def main() -> int:
 
 async def _run(order: Order, plan: LoopPlan) -> bool:
     drain = anyio.Event()
-    settings = Settings(url=order.url, folder=Path(order.folder), pool_size=order.pool_size)
+    settings = Settings(**order.settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_on_signal, drain)
         async with DataStore.open(settings, prefix=order.prefix) as store:

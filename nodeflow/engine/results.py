@@ -11,6 +11,8 @@ from nodeflow.engine.evaluation import Branches, Outcome, Task, Value
 from nodeflow.engine.plan import Channel
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.errors import PayloadError
+from nodeflow.graph import NodeSpec
+from nodeflow.storage import DeadLetter
 from nodeflow.values import Encoded, decode, encode
 
 
@@ -93,6 +95,13 @@ class Results:
             self.count(name, increment)
 
 
+def is_enveloped(data: Any) -> bool:
+    """Whether this is an item of a channel, as `Results.push` writes it."""
+    if not isinstance(data, dict) or not isinstance(data.get("id"), str) or len(data) != 2:
+        return False
+    return "value" in data or isinstance(data.get("branches"), dict)
+
+
 def received(data: dict[str, Any]) -> Outcome:
     """What a reader gives for an item of its channel, as `Results.push` wrote it."""
     return Branches(data["branches"]) if "branches" in data else Value(data["value"])
@@ -121,6 +130,25 @@ def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attemp
             "message": _clean(safe_text(str, error)),
             "traceback": _clean(user_trace(error)),
         },
+    }
+
+
+def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
+    """The record of an item that a reader could not take in.
+
+    Args:
+        letter: what lies in the dead letters of its queue.
+        reader: the reader.
+    """
+    return {
+        "item": letter.id,
+        "node": reader.id,
+        "loop": reader.loop,
+        "job": "",
+        "attempt": letter.attempt,
+        "at": letter.at.isoformat(timespec="milliseconds"),
+        "input": {str(reader.target.queue): {"repr": repr(letter.raw)} if letter.raw else letter.value},
+        "error": {"type": "PayloadError", "message": _clean(letter.error), "traceback": ""},
     }
 
 

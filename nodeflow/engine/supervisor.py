@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
-from attrs import define, field
+from attrs import asdict, define, field
 
 from nodeflow.engine.claim import sole_supervisor
 from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
@@ -101,10 +101,12 @@ class Supervisor:
 
         Raises:
             AlreadyRunningError: another supervisor runs the graph.
+            UnsafeServerError: the server may throw queued data away.
             UnfinishedJobError: an earlier job left items behind.
             LoopDiedError: a process died; the others were stopped.
             JobError: a second signal ended the job.
         """
+        await self.store.check_server()
         with ungrouped():
             async with sole_supervisor(self.graph.name, self.store, self.job):
                 await self._make_room(fresh=fresh)
@@ -145,16 +147,14 @@ class Supervisor:
                     await child.process.aclose()
 
     async def _start_child(self, loop: str, slot: str) -> _Child:
-        settings = self.store.settings
+        settings = asdict(self.store.settings)
         order = Order(
             source=str(self.source),
             loop=loop,
             slot=slot,
             job=self.job,
             prefix=self.store.prefix,
-            url=settings.url,
-            folder=str(settings.folder),
-            pool_size=settings.pool_size,
+            settings=settings | {"folder": str(settings["folder"])},
         )
         process = await anyio.open_process(
             [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[2])],

@@ -10,21 +10,38 @@ if TYPE_CHECKING:
     from nodeflow.storage.claim import Claim
     from nodeflow.storage.connection import RedisConnection
     from nodeflow.storage.datastore import DataStore
+    from nodeflow.storage.envelopes import DeadLetter
     from nodeflow.storage.lease import Item, Lease
     from nodeflow.storage.ledger import Ledger
-    from nodeflow.storage.queue import QueueStore
+    from nodeflow.storage.queue import QueueStore, Tally
+    from nodeflow.storage.stats import Stats
 
-__all__ = ["CacheStore", "Claim", "DataStore", "Item", "Lease", "Ledger", "QueueStore", "RedisConnection"]
+__all__ = [
+    "CacheStore",
+    "Claim",
+    "DataStore",
+    "DeadLetter",
+    "Item",
+    "Lease",
+    "Ledger",
+    "QueueStore",
+    "RedisConnection",
+    "Stats",
+    "Tally",
+]
 
 _HOMES = {
     "CacheStore": "cache",
     "Claim": "claim",
     "DataStore": "datastore",
+    "DeadLetter": "envelopes",
     "Item": "lease",
     "Lease": "lease",
     "Ledger": "ledger",
     "QueueStore": "queue",
     "RedisConnection": "connection",
+    "Stats": "stats",
+    "Tally": "queue",
 }
 
 

@@ -30,11 +30,12 @@ def tcp_url(host: str, port: int, db: int, password: str | None) -> str:
     return f"redis://{secret}{_bracketed(host)}:{port}/{db}"
 
 
-def parse_url(url: str) -> dict[str, Any]:
+def parse_url(url: str, *, verify_tls: bool = True) -> dict[str, Any]:
     """What redis-py needs to connect to this URL.
 
     Args:
         url: `redis://`, `rediss://` (TLS, verified), `unix://`, `valkey://` or `valkeys://`.
+        verify_tls: False accepts any certificate.
 
     Raises:
         ValueError: when the scheme or a parameter is unknown, or the URL can't be read; never with its password.
@@ -50,6 +51,10 @@ def parse_url(url: str) -> dict[str, Any]:
             "unix:///path/of/socket?db=0, with the special characters of the password percent-encoded"
         )
     _check_parameters(urlsplit(known))
+    if not verify_tls:
+        if _SCHEMES[scheme] != "rediss":
+            raise ValueError("verify_tls=False is for rediss:// URLs: no other has a certificate to verify")
+        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
     return options
 
 

@@ -1,10 +1,14 @@
-"""Counts and time-outs as callers pass them, checked."""
+"""Counts, times and names as callers pass them, checked."""
 
 from __future__ import annotations
 
 import math
+import re
 
 import anyio
+
+MAX_ERROR = 2_000
+"""How many characters of an error are kept with an item."""
 
 
 def whole(name: str, value: int, least: int, most: int | None = None) -> None:
@@ -29,3 +33,30 @@ def deadline(timeout: float | None) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < math.inf:
         raise ValueError(f"timeout must be seconds, 0 or more, or None to wait for ever, not {timeout!r}")
     return anyio.current_time() + timeout
+
+
+def seconds_of(name: str, value: float) -> float:
+    """A time that is to pass.
+
+    Raises:
+        ValueError: it isn't a number of seconds, 0 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be seconds, 0 or more, not {value!r}")
+    return float(value)
+
+
+def slot_name(name: str) -> str:
+    """The name of a consumer's or writer's slot, as in `count/0`.
+
+    Raises:
+        ValueError: it holds anything but letters, digits and `_ . / -`, or is longer than 200.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", name):
+        raise ValueError(f"a consumer's or writer's name is 1 to 200 letters, digits and '_./-', not {name!r}")
+    return name
+
+
+def clean(text: str) -> str:
+    """A text that UTF-8 can hold, and not too long."""
+    return text[:MAX_ERROR].encode(errors="backslashreplace").decode()

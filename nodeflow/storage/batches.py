@@ -8,8 +8,24 @@ from typing import Any
 from nodeflow.errors import PayloadError
 from nodeflow.values import encode
 
-_COMMAND_ITEMS = 1_000
-_COMMAND_BYTES = 1 << 20
+COMMAND_ITEMS = 1_000
+COMMAND_BYTES = 1 << 20
+"""How many elements and bytes one command carries at most, so that the server is never held up for long."""
+
+MAX_ITEM_BYTES = 64 << 20
+"""How large an encoded value may be; the server itself would take 512 MiB, but would hold up all others for it."""
+
+
+def encode_one(value: Any) -> bytes:
+    """A value as JSON.
+
+    Raises:
+        PayloadError: it can't be held, or is too large to be sent.
+    """
+    data = encode(value)
+    if len(data) > MAX_ITEM_BYTES:
+        raise PayloadError("$", f"{len(data):,} bytes of JSON: a value may have {MAX_ITEM_BYTES:,}")
+    return data
 
 
 def encode_each(values: Iterable[Any]) -> list[bytes]:
@@ -21,7 +37,7 @@ def encode_each(values: Iterable[Any]) -> list[bytes]:
     encoded = []
     for place, value in enumerate(values):
         try:
-            encoded.append(encode(value))
+            encoded.append(encode_one(value))
         except PayloadError as error:
             raise PayloadError(f"$[{place}]{error.path.removeprefix('$')}", error.reason) from None
     return encoded
@@ -31,7 +47,7 @@ def batches(elements: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut elements into the parts that one command carries: neither too many nor too many bytes."""
     start = size = 0
     for place, element in enumerate(elements):
-        if place > start and (place - start == _COMMAND_ITEMS or size + len(element) > _COMMAND_BYTES):
+        if place > start and (place - start == COMMAND_ITEMS or size + len(element) > COMMAND_BYTES):
             yield elements[start:place]
             start, size = place, 0
         size += len(element)

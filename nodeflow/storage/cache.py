@@ -6,9 +6,10 @@ import math
 from datetime import timedelta
 from typing import Any
 
+from nodeflow.storage.batches import encode_one
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
-from nodeflow.values import decode, encode
+from nodeflow.values import decode
 
 
 class CacheStore:
@@ -35,39 +36,30 @@ class CacheStore:
             PayloadError: the value can't be held, with the path of the part; nothing was sent.
             ValueError: the time to live is not above 0.
         """
-        name, data, milliseconds = self._keys.cache(key), encode(value), _milliseconds(ttl)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"set {key!r}"):
-            await client.set(name, data, px=milliseconds)
+        name, data, milliseconds = self._keys.cache(key), encode_one(value), _milliseconds(ttl)
+        lifetime = () if milliseconds is None else ("PX", milliseconds)
+        await self._connection.call("SET", name, data, *lifetime, operation=f"set {key!r}")
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value kept under a key, or `default` when there is none (GET)."""
         name = self._keys.cache(key)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"get {key!r}"):
-            data = await client.get(name)
+        data = await self._connection.call("GET", name, operation=f"get {key!r}")
         return default if data is None else decode(data)
 
     async def delete(self, key: str) -> bool:
         """Remove a key; whether there was one (DEL)."""
         name = self._keys.cache(key)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"delete {key!r}"):
-            return bool(await client.delete(name))
+        return bool(await self._connection.call("DEL", name, operation=f"delete {key!r}", is_repeatable=False))
 
     async def exists(self, key: str) -> bool:
         """Whether a value is kept under a key (EXISTS)."""
         name = self._keys.cache(key)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"exists {key!r}"):
-            return bool(await client.exists(name))
+        return bool(await self._connection.call("EXISTS", name, operation=f"exists {key!r}"))
 
     async def ttl(self, key: str) -> float | None:
         """Seconds until a key goes; None when it stays for ever or isn't there (PTTL)."""
         name = self._keys.cache(key)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"ttl of {key!r}"):
-            milliseconds = await client.pttl(name)
+        milliseconds: int = await self._connection.call("PTTL", name, operation=f"ttl of {key!r}")
         return milliseconds / 1000 if milliseconds >= 0 else None
 
 

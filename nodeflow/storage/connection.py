@@ -1,50 +1,44 @@
-"""The one connection to the server: lazy, shared by all stores, its errors translated here."""
+"""The one connection to the server: lazy, shared by all stores, its failures waited out or translated here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib.resources import files
+import os
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 import redis
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
+from redis.backoff import ExponentialWithJitterBackoff
 
-from nodeflow.errors import (
-    NodeflowError,
-    StorageConnectionError,
-    StorageError,
-    StorageTimeoutError,
-    StoreClosedError,
-)
+from nodeflow.errors import NodeflowError, StorageError, StoreClosedError
 from nodeflow.settings import Settings
-from nodeflow.storage.address import parse_url, shown_address
 from nodeflow.storage.arguments import whole
-from nodeflow.storage.pool import Pool
+from nodeflow.storage.failures import NotSent, copy_of, is_passing, is_refusal, translated
+from nodeflow.storage.link import BLOCK_SECONDS, Link, pack
+from nodeflow.storage.scripts import script
+from nodeflow.storage.session import Session
+from nodeflow.storage.stats import Stats
+from nodeflow.storage.target import Target
 
 T = TypeVar("T")
 
-BLOCK_SECONDS = 1.0
-"""The longest that one command blocks in the server, in seconds; longer waits are made of several."""
-
 _LEAST_BLOCK = 0.01
-_CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 10.0
+_END_SECONDS = 2.0
 _LEAST_POOL = 4
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 
 
 class RedisConnection:
     """A server's address and, from the first use on, one client for all stores.
 
-    Half of the connections are for commands that block in the server, so that those never keep the
-    others waiting. redis-py's own retries are off: they would send an LPUSH whose reply was lost a
-    second time.
+    One connection is the heartbeat's. Half of the others are for commands that block in the server, so that those
+    never keep the others waiting. redis-py's own retries are off: they would send an LPUSH whose reply was lost a
+    second time. What is tried again here does nothing when it was done already.
 
     Args:
         settings: the server's URL, or the folder of the embedded server; the number of connections.
@@ -56,14 +50,13 @@ class RedisConnection:
     def __init__(self, settings: Settings) -> None:
         whole("pool_size", settings.pool_size, _LEAST_POOL)
         self.settings = settings
-        self._options = None if settings.url is None else parse_url(settings.url)
-        self._client: Redis | None = None
-        self._blocking: Redis | None = None
+        self.stats = Stats()
+        self.is_closed = False
+        self._target = Target(settings)
+        self._session: Session | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
         self._opening = anyio.Lock()
         self._failure: tuple[float, StorageError] | None = None
-        self._slots = anyio.Semaphore(settings.pool_size // 2)
-        self._scripts: dict[str, AsyncScript] = {}
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"RedisConnection({self.address})"
@@ -71,9 +64,12 @@ class RedisConnection:
     @property
     def address(self) -> str:
         """Where the server is, without its password."""
-        if self._options is None:
-            return f"the embedded server in {self.settings.folder}"
-        return shown_address(self._options)
+        return self._target.address
+
+    @property
+    def blocking_slots(self) -> int:
+        """How many connections may block at the same time."""
+        return self._target.blocking
 
     async def ensure_connection(self) -> Redis:
         """The client of redis-py, connected on the first call, the same one for all callers.
@@ -83,159 +79,235 @@ class RedisConnection:
             EmbeddedServerError: the embedded server can't be started.
             StoreClosedError: after `close()`.
         """
-        if self._client is None and not self._closed:
-            asked = anyio.current_time()
-            async with self._opening:
-                if self._client is None and not self._closed:
-                    await self._open(asked)
-        if self._closed:
+        return (await self.session()).link.client
+
+    async def session(self) -> Session:
+        """What belongs to this process and event loop; connected.
+
+        Raises:
+            StorageError: as `ensure_connection`, or the store is at work in another event loop.
+        """
+        session = self._session
+        if self.is_closed:
             raise StoreClosedError
-        assert self._client is not None
-        return self._client
+        if session is not None:
+            if session.is_here:
+                return session
+            if session.is_at_work_elsewhere:
+                raise StorageError("this store is at work in another event loop: give each loop a store of its own")
+            self._leave()
+        asked = anyio.current_time()
+        async with self._opening:
+            if self._session is None and not self.is_closed:
+                await self._open(asked)
+        if self.is_closed:
+            raise StoreClosedError
+        assert self._session is not None
+        return self._session
 
-    async def block(self, command: Callable[[Redis, float], Awaitable[T]], deadline: float) -> T | None:
-        """Run a command that blocks in the server, when its turn has come.
-
-        Args:
-            command: gets a client and for how many seconds it may block, at most `BLOCK_SECONDS`.
-            deadline: until when to wait, on the clock of `anyio.current_time`.
-
-        Returns:
-            What the command gave; None also when its turn didn't come in time.
-        """
-        await self.ensure_connection()
-        has_slot = False
-        with anyio.CancelScope(deadline=deadline):
-            await self._slots.acquire()
-            has_slot = True
-        if not has_slot:
-            return None
-        try:
-            await self.ensure_connection()  # it may have been closed meanwhile
-            assert self._blocking is not None
-            return await command(self._blocking, max(_LEAST_BLOCK, min(BLOCK_SECONDS, deadline - anyio.current_time())))
-        finally:
-            self._slots.release()
-
-    @contextmanager
-    def errors(self, operation: str) -> Iterator[None]:
-        """Turn what redis-py raises within into errors of nodeflow.
+    async def call(self, *command: Any, operation: str, is_repeatable: bool = True) -> Any:
+        """Send one command and read its reply; failures that pass are waited out.
 
         Args:
-            operation: what is being done, for the message, as in `push to 'jobs'`.
+            command: its parts.
+            operation: what is being done, for the message of an error, as in `set 'a'`.
+            is_repeatable: whether sending it twice does no more than sending it once.
         """
-        try:
-            yield
-        except NodeflowError:
-            raise
-        except Exception as error:
-            if self._closed:  # under way, redis-py stumbles over whatever is gone
-                raise StoreClosedError from error
-            if isinstance(error, redis.RedisError | OSError):
-                raise self._translated(error, operation) from error
-            raise
+        packed = pack(command)
+        return await self._persist(lambda link: link.exchange(packed), operation, is_repeatable)
 
-    async def run_script(self, name: str, keys: Sequence[str], arguments: Sequence[Any], operation: str) -> Any:
-        """Run the script `{name}.lua` of this package in the server.
+    async def pipeline(self, commands: Sequence[Sequence[Any]], operation: str) -> list[Any]:
+        """Send commands that only read, together; their replies."""
+        packed = b"".join(map(pack, commands))
+        replies = await self._persist(lambda link: link.exchange(packed, replies=len(commands)), operation)
+        return [replies] if len(commands) == 1 else replies
+
+    async def run_script(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        operation: str,
+        *,
+        hurry: asyncio.Event | None = None,
+        is_repeatable: bool = True,
+    ) -> Any:
+        """Run the script `scripts/{name}.lua` in the server; it is sent again when its reply was lost.
 
         Args:
             name: the file's name.
             keys: its KEYS.
             arguments: its ARGV.
             operation: what is being done, for the message of an error.
+            hurry: when it is set, nothing is tried again.
+            is_repeatable: whether sending it twice does no more than sending it once.
         """
-        client = await self.ensure_connection()
-        if name not in self._scripts:
-            self._scripts[name] = client.register_script(files(__package__).joinpath(f"{name}.lua").read_text())
-        with self.errors(operation):
-            return await self._scripts[name](keys=list(keys), args=list(arguments))
+        evaluate = _evaluation(name, keys, arguments)
+        return await self._persist(evaluate, operation, is_repeatable, hurry)
+
+    async def last_words(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> None:
+        """Run a script while the store is being closed; nothing is tried again, and failures are nobody's concern."""
+        with suppress(Exception):
+            if self._session is not None:
+                await _evaluation(name, keys, arguments)(self._session.link)
+
+    async def step(self, name: str, keys: Sequence[str], arguments: Sequence[Any], operation: str) -> Any:
+        """Run a script that must not be left half-done: when the caller is cancelled it still ends first."""
+        hurry = asyncio.Event()
+        session = await self.session()
+        return await to_the_end(session.start(self.run_script(name, keys, arguments, operation, hurry=hurry)), hurry)
+
+    async def block(self, command: Sequence[Any], seconds: float, operation: str, *, is_repeatable: bool) -> Any:
+        """Send a command that blocks in the server, once; callers see to it that no more than `blocking_slots` do.
+
+        A failure that passes is as if nothing had come: what the caller asks next waits it out.
+
+        Args:
+            command: its parts; where `None` stands, the seconds are put.
+            seconds: how long it may block; cut to `BLOCK_SECONDS`.
+            operation: what is being done, for the message of an error.
+            is_repeatable: whether sending it twice does no more than sending it once.
+        """
+        blocked = max(_LEAST_BLOCK, min(BLOCK_SECONDS, seconds))
+        packed = pack(tuple(f"{blocked:.3f}" if part is None else part for part in command))
+        session = await self.session()
+        try:
+            return await session.link.exchange(packed, blocks=True)
+        except Exception as raised:
+            error = self._known(raised)
+            is_in_vain = isinstance(raised, NotSent) or is_refusal(error) or is_repeatable
+            if not is_passing(error) or not is_in_vain:
+                raise translated(error, operation, self.address, was_sent=not is_in_vain) from error
+            self.stats.reconnects += 1
+        await session.pause(_FIRST_PAUSE)
+        return None
 
     async def close(self) -> None:
         """Close all connections; calls that wait raise `StoreClosedError`. A second call does nothing."""
-        self._closed = True
+        self.is_closed = True
         with anyio.CancelScope(shield=True):
             async with self._opening:
-                clients = [client for client in (self._client, self._blocking) if client is not None]
-                self._client = self._blocking = None
-                for client in clients:
-                    await client.aclose()
+                session = self._session
+                if session is not None and not session.is_here:
+                    self._leave()
+                elif session is not None:
+                    await session.close(_END_SECONDS)
+                    self._forget()
+                    await session.link.close()
+
+    def _leave(self) -> None:
+        """Begin anew in another process or event loop; the connections of the old one can't be used here."""
+        session = self._session
+        self._forget()
+        self._opening = anyio.Lock()
+        if session is not None:
+            is_ours = session.process == os.getpid()
+            if is_ours:
+                session.abandon()
+            session.link.drop(is_ours=is_ours)
+
+    def _forget(self) -> None:
+        self._session = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
     async def _open(self, asked: float) -> None:
         """Connect, unless it failed since the caller asked: then nobody waits for a second failure."""
         if self._failure is not None and self._failure[0] > asked:
-            failure = self._failure[1]
-            raise type(failure)(*failure.args) from failure
+            raise copy_of(self._failure[1])
         try:
-            await self._connect()
+            self._session = session = Session(await self._target.connect())
         except StorageError as error:
             self._failure = anyio.current_time(), error
             raise
-
-    async def _connect(self) -> None:
-        if self._options is not None:
-            return await self._connect_to(self._options)
-        try:
-            await self._connect_to(await self._start_embedded())
-        except StorageConnectionError:  # it stopped for want of a client in the moment between
-            await self._connect_to(await self._start_embedded())
-
-    async def _connect_to(self, options: dict[str, Any]) -> None:
-        blocked = self.settings.pool_size // 2
-        client = _client(options, self.settings.pool_size - blocked, _ANSWER_SECONDS)
-        try:
-            with self.errors("connect"), anyio.fail_after(_CONNECT_SECONDS):
-                await client.ping()
-        except StorageTimeoutError as error:
-            await client.aclose()
-            raise StorageConnectionError(self.address, "it doesn't answer") from error
-        except BaseException:
-            await client.aclose()
-            raise
-        self._blocking = _client(options, blocked, BLOCK_SECONDS + _ANSWER_SECONDS)
-        self._client = client
-
-    async def _start_embedded(self) -> dict[str, Any]:
-        from nodeflow.storage import embedded
-
-        socket = await anyio.to_thread.run_sync(
-            embedded.start, self.settings.folder, self.settings.server_idle, abandon_on_cancel=True
+        # It keeps the sockets until the store is gone: else they would warn before it, each by itself.
+        self._finalizer = weakref.finalize(
+            self, _left_open, self.address, session.process, session.link, session.endings
         )
-        return parse_url(f"unix://{socket}")
 
-    def _translated(self, error: Exception, operation: str) -> StorageError:
-        if isinstance(error, redis.TimeoutError | TimeoutError) and "connecting" not in str(error):
-            return StorageTimeoutError(operation, self.address)
-        if isinstance(error, redis.TimeoutError | redis.ConnectionError | redis.InvalidResponse | OSError):
-            return StorageConnectionError(self.address, str(error).rstrip(".") or type(error).__name__)
-        return StorageError(f"{operation}: {error}")
+    async def _persist(
+        self,
+        attempt: Callable[[Link], Awaitable[T]],
+        operation: str,
+        is_repeatable: bool = True,
+        hurry: asyncio.Event | None = None,
+    ) -> T:
+        """Try until it is done; failures that pass are waited out for `reconnect_seconds`, with growing pauses."""
+        session = await self.session()
+        pauses = ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE)
+        end, failures = 0.0, 0
+        lost: BaseException | None = None  # the first failure after which it isn't known what was done
+        while True:
+            try:
+                return await attempt(session.link)
+            except Exception as raised:
+                error = self._known(raised)
+                if not isinstance(raised, NotSent) and not is_refusal(error):
+                    lost = lost or error
+                failures += 1
+                end = end or anyio.current_time() + self.settings.reconnect_seconds
+                pause = pauses.compute(failures)
+                is_hopeless = not is_passing(error) or (lost and not is_repeatable)
+                if is_hopeless or (hurry and hurry.is_set()) or anyio.current_time() + pause > end:
+                    if is_repeatable and is_refusal(error) and not is_passing(error):
+                        lost = None  # the server has answered what it knows of the first time
+                    raise translated(lost or error, operation, self.address, was_sent=bool(lost)) from error
+                self.stats.reconnects += 1
+            await session.pause(pause, hurry)
+            await self._target.bring_back(session.link, error)
+
+    def _known(self, raised: Exception) -> Exception:
+        """What redis-py raised; whatever else it is goes on at once."""
+        error = raised.__cause__ if isinstance(raised, NotSent) else raised
+        if self.is_closed:  # under way, redis-py stumbles over whatever is gone
+            raise StoreClosedError from raised
+        if isinstance(error, NodeflowError) or not isinstance(error, redis.RedisError | OSError):
+            raise raised
+        return error
 
 
-def _client(options: dict[str, Any], connections: int, answer_seconds: float) -> Redis:
-    pool = Pool(
-        **options,
-        max_connections=connections,
-        timeout=None,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=answer_seconds,
-        socket_connect_timeout=_CONNECT_SECONDS,
-    )
-    return Redis.from_pool(pool)
+def _left_open(address: str, process: int, link: Link, endings: list[Callable[[], None]]) -> None:
+    """What remains to be done for a store that nobody closed."""
+    is_ours = process == os.getpid()
+    if is_ours:
+        warnings.warn(f"a store on {address} was not closed", ResourceWarning, stacklevel=2)
+        for ending in endings:
+            ending()
+    link.drop(is_ours=is_ours)
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that must not be left half-done: when the caller is cancelled it still ends first.
+def _evaluation(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Callable[[Link], Awaitable[Any]]:
+    rest = (len(keys), *keys, *arguments)
+
+    async def evaluate(link: Link) -> Any:
+        source = script(name, link.has_flags)
+        try:
+            return await link.exchange(pack(("EVALSHA", source.digest, *rest)))
+        except redis.exceptions.NoScriptError:
+            return await link.exchange(pack(("EVAL", source.text, *rest)))
+
+    return evaluate
+
+
+async def to_the_end(task: asyncio.Task[T], hurry: asyncio.Event | None = None) -> T:
+    """Await a task that must not be left half-done: when the caller is cancelled it still ends first.
 
     Args:
-        work: a command to the server, whose time-outs bound it.
+        task: a step in the server, whose time-outs bound it.
+        hurry: set when the caller was cancelled.
 
     Raises:
-        asyncio.CancelledError: after the work has ended, when the caller was cancelled meanwhile.
+        asyncio.CancelledError: after the task has ended, when the caller was cancelled meanwhile.
+        StoreClosedError: the store was closed and didn't wait for the task any longer.
     """
-    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        own = asyncio.current_task()
+        if task.cancelled() and own is not None and not own.cancelling():
+            raise StoreClosedError from None
+        if hurry is not None:
+            hurry.set()
         while not task.done():  # however often the caller is cancelled
             with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
                 await asyncio.wait([task])

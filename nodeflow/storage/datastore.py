@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from attrs import evolve
 
 from nodeflow.errors import UsageError
-from nodeflow.settings import Settings
+from nodeflow.settings import Options, Settings
 from nodeflow.storage.address import tcp_url
 from nodeflow.storage.cache import CacheStore
 from nodeflow.storage.claim import Claim
@@ -17,6 +17,8 @@ from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.ledger import Ledger
 from nodeflow.storage.queue import QueueStore
+from nodeflow.storage.safety import check_server
+from nodeflow.storage.stats import Stats
 
 
 class DataStore:
@@ -29,6 +31,7 @@ class DataStore:
         password: its password.
         pool_size: how many connections this process may hold, at least 4.
         prefix: what stands before each key; a part in braces makes all keys share a cluster's slot.
+        options: further `Settings`: lease_seconds, max_deliveries, reconnect_seconds.
 
     Raises:
         ValueError: when one of them can't be right.
@@ -51,25 +54,32 @@ class DataStore:
         password: str | None = None,
         pool_size: int = 10,
         prefix: str = "",
+        **options: Unpack[Options],
     ) -> None:
         url = tcp_url(host, port, db, password)
-        self._assemble(RedisConnection(Settings(url=url, pool_size=pool_size)), prefix)
+        self._assemble(RedisConnection(Settings(url=url, pool_size=pool_size, **options)), prefix)
 
     @classmethod
-    def from_url(cls, url: str, *, pool_size: int = 10, prefix: str = "") -> Self:
+    def from_url(
+        cls, url: str, *, pool_size: int = 10, prefix: str = "", verify_tls: bool = True, **options: Unpack[Options]
+    ) -> Self:
         """A store on the server at a URL.
 
         Args:
             url: `redis://`, `rediss://` (TLS, verified), `unix://`, `valkey://` or `valkeys://`.
             pool_size: how many connections this process may hold, at least 4.
             prefix: what stands before each key.
+            verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
+            options: further `Settings`: lease_seconds, max_deliveries, reconnect_seconds.
 
         Raises:
             ValueError: when the URL is wrong.
         """
         if not isinstance(url, str):
             raise TypeError(f"url must be str, not {type(url).__name__}: DataStore.open() works without one")
-        return cls._over(RedisConnection(Settings(url=url, pool_size=pool_size)), prefix)
+        return cls._over(
+            RedisConnection(Settings(url=url, pool_size=pool_size, verify_tls=verify_tls, **options)), prefix
+        )
 
     @classmethod
     def open(cls, settings: Settings | None = None, *, prefix: str = "") -> Self:
@@ -87,15 +97,18 @@ class DataStore:
             raise UsageError(f"NODEFLOW_URL or REDIS_URL is wrong: {error}") from error
 
     @classmethod
-    def embedded(cls, folder: Path | str = ".nodeflow", *, pool_size: int = 10, prefix: str = "") -> Self:
+    def embedded(
+        cls, folder: Path | str = ".nodeflow", *, pool_size: int = 10, prefix: str = "", **options: Unpack[Options]
+    ) -> Self:
         """A store on the embedded server, which all processes that name this folder share.
 
         Args:
             folder: where the server keeps its data and its socket.
             pool_size: how many connections this process may hold, at least 4.
             prefix: what stands before each key.
+            options: further `Settings`, as in `from_url`.
         """
-        return cls._over(RedisConnection(Settings(folder=Path(folder), pool_size=pool_size)), prefix)
+        return cls._over(RedisConnection(Settings(folder=Path(folder), pool_size=pool_size, **options)), prefix)
 
     @property
     def settings(self) -> Settings:
@@ -127,6 +140,18 @@ class DataStore:
             seconds: how long it lasts unless it is renewed.
         """
         return Claim(self.connection, self._keys.claim(right), holder, seconds)
+
+    def stats(self) -> Stats:
+        """What this process has done with the store so far, all views together."""
+        return self.connection.stats.copy()
+
+    async def check_server(self) -> None:
+        """Refuse a server that may throw queued data away; warn, once, of one that keeps nothing on disk.
+
+        Raises:
+            UnsafeServerError: its `maxmemory-policy` lets it evict keys, and the settings don't allow that.
+        """
+        await check_server(self.connection)
 
     async def close(self) -> None:
         """Close the connections; a second call does nothing."""

@@ -2,28 +2,96 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import anyio
+import orjson
+from attrs import field, frozen
 
-from nodeflow.errors import NodeflowError, PayloadError
-from nodeflow.storage.arguments import whole
-from nodeflow.storage.batches import encode_each
-from nodeflow.storage.connection import RedisConnection, to_the_end
-from nodeflow.storage.keys import Keys
-from nodeflow.storage.lease import Lease, leased_items
-from nodeflow.storage.ledger import JOB_SECONDS
+from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
+from nodeflow.storage.arguments import clean, deadline, whole
+from nodeflow.storage.batches import COMMAND_BYTES, MAX_ITEM_BYTES, encode_each, encode_one
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.envelopes import open_envelope
+from nodeflow.storage.heart import Member, heart_of
+from nodeflow.storage.keys import BOUND, Keys
+from nodeflow.storage.lease import Item, Lease
+from nodeflow.storage.room import wait_for_room
+from nodeflow.values import decode
 
 _LEAST_COUNT, _MOST_COUNT = -(2**63), 2**63 - 1
+_LEASE_BYTES = 4 * COMMAND_BYTES
+_HOP_BYTES = 256 << 20
+
+
+@frozen
+class Taken:
+    """What came of asking for a lease.
+
+    Args:
+        lease: the lease, maybe empty.
+        next_due: seconds until a delayed item is due; None when there is none.
+        was_garbage: whether there were items, but none that could be read.
+    """
+
+    lease: Lease
+    next_due: float | None
+    was_garbage: bool = False
+
+
+@frozen
+class _Plan:
+    """One hop: its keys and values by group, in the order in which `hop.lua` takes them."""
+
+    lease: Lease | None
+    done: Sequence[int] | None
+    retries: Sequence[tuple[int, int, str]]
+    buried: Sequence[tuple[int, str]]
+    pushes: dict[str, list[bytes]]
+    states: dict[str, bytes]
+    dead: dict[str, list[bytes]]
+    reason: str
+    counts: dict[str, int]
+    job: str
+    size: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        lots = [*self.pushes.values(), *self.dead.values(), list(self.states.values())]
+        object.__setattr__(self, "size", sum(len(value) for lot in lots for value in lot))
+        if self.size > _HOP_BYTES:
+            raise PayloadError("$", f"{self.size:,} bytes of values in one hop: it may carry {_HOP_BYTES:,}")
+
+    @property
+    def operation(self) -> str:
+        queue = self.lease.name if self.lease is not None else ", ".join([*self.pushes, *self.dead]) or self.job
+        return f"commit to '{queue}'"
+
+    def head(self, hop_id: str, milliseconds: int, lane: int, number: int) -> dict[str, Any]:
+        """What `hop.lua` gets beside keys and values."""
+        head: dict[str, Any] = {
+            "lane": lane,
+            "number": number,
+            "id": hop_id,
+            "milliseconds": milliseconds,
+            "done": True if self.done is None else self.done,
+            "retries": self.retries,
+            "buried": self.buried,
+            "counts": [part for pair in self.counts.items() for part in pair],
+            "states": len(self.states),
+            "pushes": [len(lot) for lot in self.pushes.values()],
+            "reason": self.reason,
+            "dead": [len(lot) for lot in self.dead.values()],
+        }
+        return head | ({"lease": self.lease.id} if self.lease is not None else {})
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.lease is not None or self.pushes or self.states or self.dead or self.counts)
 
 
 class Hops:
-    """The steps of one consumer's leases. A step that was sent ends, also when its caller is cancelled.
+    """The steps of a store's leases. A step that was sent ends, also when its caller is cancelled.
 
     Args:
         connection: the connection that all stores share.
@@ -33,84 +101,192 @@ class Hops:
     def __init__(self, connection: RedisConnection, keys: Keys) -> None:
         self._connection = connection
         self._keys = keys
-        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
-        self._numbers = itertools.count(1)
 
-    async def take(self, name: str, max_items: int) -> Lease:
-        """Lease up to so many of the items that wait now; empty when there are none."""
-        lease_id = f"{self._consumer}-{next(self._numbers)}"
-        keys = [self._keys.returned(name), self._keys.queue(name), *self._held(name, lease_id)]
-        await self._connection.ensure_connection()  # a failure from here on may have taken items
+    async def take(self, name: str, max_items: int, consumer: str | None) -> Taken:
+        """Lease up to so many of the items that wait now."""
+        keys = self._keys.all_of(name)
+        session = await self._connection.session()
+        heart = heart_of(self._connection, session)
+        member = heart.member(keys, consumer or session.id)
+        number = heart.next_number()
+        member.held.add(number)
+        arguments = [
+            max_items,
+            _LEASE_BYTES,
+            MAX_ITEM_BYTES,
+            member.consumer,
+            session.id,
+            int(member.has_begun),
+            number,
+        ]
+        arguments += [heart.rhythm.milliseconds, heart.rhythm.max_deliveries]
         try:
-            reply = await self._step("take", keys, [max_items, lease_id], f"lease from {name!r}")
-            return Lease(self, name, lease_id, leased_items(lease_id, int(reply[0]), reply[:0:-1]))
-        except PayloadError as error:
-            await self.give_back_after(error, name, lease_id)
-            raise PayloadError(error.path, f"{error.reason}, in queue {name!r}; pop or clear takes it out") from error
-        except BaseException as error:
-            await self.give_back_after(error, name, lease_id)
+            reply = await self._connection.step("take", keys, arguments, f"lease from '{name}'")
+        except BaseException as error:  # what it may have taken must not stay with a consumer that lives
+            await self.give_back_after(error, name, member, number)
             raise
+        member.has_begun = True
+        return await self._taken(name, member, number, reply)
 
-    async def give_back(self, name: str, lease_id: str) -> int:
-        """Put the items of a lease back, in order; how many those were, 0 when it isn't open."""
-        keys = [self._keys.returned(name), *self._held(name, lease_id)]
-        return int(await self._step("give_back", keys, [lease_id], f"give back to {name!r}"))
+    async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
+        """Put the items of a lease back, in order; nothing when it isn't open."""
+        settings = self._connection.settings
+        session = await self._connection.session()
+        arguments = [error, settings.max_deliveries, member.consumer, session.id, number]
+        member.abandoned.add(number)
+        back, dead = await self._connection.step("give_back", member.keys, arguments, f"give back to '{name}'")
+        member.abandoned.discard(number)
+        member.held.discard(number)
+        self._connection.stats.given_back += back
+        self._connection.stats.dead += dead
 
-    async def give_back_after(self, error: BaseException, name: str, lease_id: str) -> None:
-        """Put the items of a lease back because of an error, which stays the one that is raised."""
+    async def give_back_after(
+        self, error: BaseException, name: str, member: Member, number: int, reason: str = ""
+    ) -> None:
+        """Put the items of a lease back because of an error, which stays the one that is raised.
+
+        When the server can't be asked now, the heartbeat does it later.
+        """
         with anyio.CancelScope(shield=True):
             try:
-                await self.give_back(name, lease_id)
+                await self.give_back(name, member, number, reason)
+            except StoreClosedError:
+                pass  # closing gives everything back
             except NodeflowError as failure:
-                error.add_note(f"what was leased from {name!r} could not be given back: {failure}")
+                error.add_note(f"what was leased from {name!r} could not be given back yet: {failure}")
+        member.held.discard(number)
 
     async def commit(
         self,
         *,
         lease: Lease | None = None,
+        done: Sequence[int] | None = None,
+        retries: Sequence[tuple[int, int, str]] = (),
+        buried: Sequence[tuple[int, str]] = (),
         pushes: Mapping[str, Sequence[Any]] | None = None,
+        states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
+        reason: str = "",
         counts: Mapping[str, int] | None = None,
         job: str = "",
+        timeout: float | None = None,
     ) -> None:
-        """One hop, as `Lease.commit`; the lease may be missing."""
-        targets = {self._keys.queue(name): encode_each(values) for name, values in (pushes or {}).items() if values}
-        targets |= {self._keys.dead(name): encode_each(values) for name, values in (dead or {}).items() if values}
-        for field, increment in (counts or {}).items():
-            whole(f"the count of {field!r}", increment, _LEAST_COUNT, _MOST_COUNT)
-        held = self._held(lease.name, lease.id) if lease else []
-        keys = [*([self._keys.job(job)] if counts else []), *held, *targets]
-        if not keys:
+        """One hop, as `Lease.commit`; the lease may be missing.
+
+        Args:
+            done: the places that are acknowledged, None for all.
+            retries: place, microseconds of delay and error of those that are delivered again.
+            buried: place and error of those that go to the dead letters.
+        """
+        for name, increment in (counts or {}).items():
+            whole(f"the count of {name!r}", increment, _LEAST_COUNT, _MOST_COUNT)
+        plan = _Plan(
+            lease,
+            done,
+            retries,
+            buried,
+            _encoded(pushes),
+            {self._keys.cache(key): encode_one(value) for key, value in (states or {}).items()},
+            _encoded(dead),
+            clean(reason),
+            dict(counts or {}),
+            self._keys.job(job) if counts else "",
+        )
+        if plan.is_empty:
             return
-        fields = itertools.chain.from_iterable((counts or {}).items())
-        sizes = [len(values) for values in targets.values()]
-        values = itertools.chain.from_iterable(targets.values())
-        arguments = [lease.id if lease else "", JOB_SECONDS, len(counts or {}), *fields, *sizes, *values]
-        names = ", ".join(pushes or {}) or (lease.name if lease else job)
-        await self._step("hop", keys, arguments, f"commit to {names}")
+        end = deadline(timeout)
+        queues = {name: self._keys.all_of(name) for name in (*plan.pushes, *plan.dead)}
+        held_before = len(lease.held) if lease is not None and done is None else len(done or ())
+        while (full := await self._hop(plan, queues)) is not None:
+            name = list(plan.pushes)[full]
+            if not await wait_for_room(self._connection, queues[name], end):
+                raise QueueFullError(name, await self._bound(queues[name]))
+        self._count(plan, held_before)
 
-    async def held(self, name: str) -> int:
-        """How many items of a queue are leased, by whomever."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"count the leases of {name!r}"):
-            async with client.pipeline(transaction=False) as pipeline:
-                for key in await self._held_lists(name):
-                    pipeline.llen(key)
-                return int(sum(await pipeline.execute()))
+    async def _hop(self, plan: _Plan, queues: Mapping[str, tuple[str, ...]]) -> int | None:
+        """Try a hop; the place of the pushed queue that had no room, None when it was done."""
+        session = await self._connection.session()
+        lease_keys = plan.lease.member.keys if plan.lease is not None else ()
+        targets = [key for name in (*plan.pushes, *plan.dead) for key in queues[name]]
+        keys = [*lease_keys, *([plan.job] if plan.counts else ()), *plan.states, *targets]
+        keys.insert(0, self._keys.sent(keys[0], session.id))
+        lots = (*plan.pushes.values(), *plan.dead.values())
+        values = [*plan.states.values(), *(value for lot in lots for value in lot)]
+        with session.lane() as (lane, number):
+            head = plan.head(
+                f"{session.id}.{number}", heart_of(self._connection, session).rhythm.milliseconds, lane, number
+            )
+            steps = self._connection.step
+            if not values:
+                reply = await steps("hop_at_full", keys, [orjson.dumps(head)], plan.operation)
+            else:
+                try:
+                    reply = await steps("hop", keys, [orjson.dumps(head), *values], plan.operation)
+                except StorageFullError:
+                    head["is_full_server"] = True
+                    reply = await steps("hop_at_full", keys, [orjson.dumps(head), *values], plan.operation)
+        return None if reply[0] else int(reply[1]) - 1
 
-    async def clear(self, name: str) -> None:
-        """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"remove the leases of {name!r}"):
-            await client.delete(self._keys.leases(name), *await self._held_lists(name))
+    async def _bound(self, keys: Sequence[str]) -> int:
+        return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
 
-    def _held(self, name: str, lease_id: str) -> list[str]:
-        return [self._keys.leases(name), self._keys.leased(name, lease_id)]
+    async def _taken(self, name: str, member: Member, number: int, reply: Sequence[Any]) -> Taken:
+        epoch, envelopes, recovered, died, wait, elements = reply
+        stats = self._connection.stats
+        stats.recovered += recovered
+        stats.dead += died
+        if not elements:
+            member.held.discard(number)
+        lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
+        try:
+            items, garbage = _items(lease_id, int(envelopes), elements)
+            lease = Lease(self, name, member, lease_id, number, items)
+            if garbage:
+                unread = Lease(self, name, member, lease_id, number, _nothing)
+                await self.commit(lease=unread, done=[], buried=garbage)
+        except BaseException as error:
+            await self.give_back_after(error, name, member, number)
+            raise
+        if items:
+            stats.leases += 1
+            stats.leased += len(items)
+            stats.bytes_received += sum(map(len, elements))
+        elif garbage:
+            member.held.discard(number)
+        return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage=bool(garbage or died) and not items)
 
-    async def _held_lists(self, name: str) -> list[str]:
-        client = await self._connection.ensure_connection()
-        leases: Any = await client.hkeys(self._keys.leases(name))
-        return [self._keys.leased(name, lease.decode()) for lease in leases]
+    def _count(self, plan: _Plan, acknowledged: int) -> None:
+        stats = self._connection.stats
+        stats.acks += acknowledged if plan.lease is not None else 0
+        stats.pushes += sum(map(len, plan.pushes.values()))
+        stats.given_back += len(plan.retries)
+        stats.dead += len(plan.buried) + sum(map(len, plan.dead.values()))
+        stats.bytes_sent += plan.size
 
-    async def _step(self, script: str, keys: Sequence[str], arguments: Sequence[Any], operation: str) -> Any:
-        return await to_the_end(self._connection.run_script(script, keys, arguments, operation))
+
+_nothing: dict[int, Item] = {}
+
+
+def _items(lease_id: str, envelopes: int, elements: Sequence[bytes]) -> tuple[dict[int, Item], list[tuple[int, str]]]:
+    """The items of a lease by place, and the places of those that can't be read, with the reason.
+
+    Args:
+        lease_id: the lease's id; bare items get theirs from it.
+        envelopes: how many of the first elements lie in envelopes.
+        elements: what lay in the queue, oldest first.
+    """
+    items: dict[int, Item] = {}
+    garbage = []
+    for place, data in enumerate(elements):
+        try:
+            if place < envelopes:
+                items[place] = open_envelope(data)
+            else:
+                items[place] = Item(f"{lease_id}.{place}", decode(data))
+        except PayloadError as error:
+            garbage.append((place, error.reason))
+    return items, garbage
+
+
+def _encoded(values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+    return {name: encode_each(lot) for name, lot in (values or {}).items() if lot}

@@ -9,10 +9,30 @@ The rule of the hash tag: https://redis.io/docs/latest/operate/oss_and_stack/ref
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from attrs import field, frozen
 
-_SUFFIXES = ("returned", "leases", "leased", "dead")
+_SUFFIXES = (
+    "returned",
+    "delayed",
+    "leases",
+    "leased",
+    "heartbeat",
+    "dead",
+    "dead-letters",
+    "tally",
+    "max-length",
+    "push-waits",
+    "push-wakes",
+    "done-steps",
+    "writer-states",
+    "writer-heartbeat",
+)
+_SCRIPT_SUFFIXES = _SUFFIXES[:11]
+RETURNED, BOUND, PUSH_WAITS, PUSH_WAKES = 1, 9, 10, 11
+"""The places of some keys in `Keys.all_of`."""
+
 _OWN = re.compile(rf":(?:{'|'.join(_SUFFIXES)})(?::|$)")
 _TAG = re.compile(r"[^{]*\{[^}]+\}")  # only the first brace can open a tag
 
@@ -46,21 +66,29 @@ class Keys:
             raise ValueError(f"queue name {name!r}: {problem}")
         return f"{self.prefix}queue:{name}"
 
-    def returned(self, name: str) -> str:
-        """The list of the items that were given back, as envelopes; taken before all others."""
-        return self._beside(name, "returned")
+    def all_of(self, name: str) -> tuple[str, ...]:
+        """The keys of a queue in the order in which the scripts take them, see `lib_keys.lua`.
 
-    def leases(self, name: str) -> str:
-        """The hash of the open leases: lease id to the number of its envelopes."""
-        return self._beside(name, "leases")
+        They are: the main list; the list of what came back, as envelopes; the sorted set of what is due later;
+        the hash of the open leases; what begins the name of each lease's processing list, and of each consumer's
+        sign of life; the dead letters' ids by time, and their envelopes; the hash of counts; the most that the
+        queue may hold; the mark of those who wait for room, and the list on which they are woken.
+        """
+        if not isinstance(name, str):
+            self.queue(name)  # which says so
+        return _all_of(self, name)
 
     def leased(self, name: str, lease: str) -> str:
         """The processing list of one lease."""
         return self._beside(name, f"leased:{lease}")
 
-    def dead(self, name: str) -> str:
-        """The list of the dead letters."""
-        return self._beside(name, "dead")
+    def sent(self, main: str, session: str) -> str:
+        """The hash of the steps of one session that were done, by lane; beside the main key that they change."""
+        return self._suffixed(main, f"done-steps:{session}")
+
+    def writers(self, name: str) -> tuple[str, str]:
+        """The hash of a queue's writers, and what begins the name of each one's sign of life."""
+        return self._beside(name, "writer-states"), self._beside(name, "writer-heartbeat")
 
     def cache(self, key: str) -> str:
         """The string of a cache entry."""
@@ -85,20 +113,28 @@ class Keys:
         """The glob patterns that match every key in which items of a queue wait."""
         escaped = re.sub(r"([*?\[\]\\^])", r"\\\1", self.prefix)
         main = f"{escaped}queue:*"
-        return (main,) if _TAG.match(self.prefix) else (main, f"{{{main}}}:returned")
+        beside = (f"{{{main}}}:returned", f"{{{main}}}:delayed")
+        return (main,) if _TAG.match(self.prefix) else (main, *beside)
 
     def queue_name(self, key: str) -> str | None:
         """The queue whose items wait in this key, or None when the key is of another kind."""
         main = re.escape(f"{self.prefix}queue:")
-        found = re.fullmatch(rf"\{{?{main}([^{{}}]+?)\}}?(?::returned)?", key)
+        found = re.fullmatch(rf"\{{?{main}([^{{}}]+?)\}}?(?::returned|:delayed)?", key)
         if found is None or _problem(found[1]):
             return None
         name = found[1]
-        return name if key in (self.queue(name), self.returned(name)) else None
+        return name if key in self.all_of(name)[:3] else None
 
     def _beside(self, name: str, suffix: str) -> str:
-        main = self.queue(name)
+        return self._suffixed(self.queue(name), suffix)
+
+    def _suffixed(self, main: str, suffix: str) -> str:
         return f"{main}:{suffix}" if _TAG.match(main) else f"{{{main}}}:{suffix}"
+
+
+@lru_cache(maxsize=4096)
+def _all_of(keys: Keys, name: str) -> tuple[str, ...]:
+    return (keys.queue(name), *(keys._beside(name, suffix) for suffix in _SCRIPT_SUFFIXES))
 
 
 def _problem(name: str) -> str | None:

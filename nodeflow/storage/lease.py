@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-import orjson
 from attrs import frozen
 
-from nodeflow.errors import PayloadError, StorageError
-from nodeflow.values import decode
+from nodeflow.errors import StorageError, UsageError
+from nodeflow.storage.arguments import clean, seconds_of
 
 if TYPE_CHECKING:
+    from nodeflow.storage.heart import Member
     from nodeflow.storage.hops import Hops
 
 
@@ -24,21 +23,34 @@ class Item:
         id: stays the same when the item is delivered again.
         value: what was pushed.
         attempt: 1 at the first delivery.
+        error: why it came back, when it did because of one; else empty.
     """
 
     id: str
     value: Any
     attempt: int = 1
+    error: str = ""
 
 
 class Lease(Sequence[Item]):
-    """The items that one consumer holds, oldest first; `queue.lease(…)` gives it."""
+    """The items that one consumer holds, oldest first; `queue.lease(…)` gives it.
 
-    def __init__(self, hops: Hops, name: str, lease_id: str, items: Sequence[Item]) -> None:
+    Args:
+        hops: what the lease is ended with.
+        name: the queue's name.
+        member: the consumer.
+        lease_id: the lease's id in the server.
+        number: its number among the consumer's leases.
+        items: its items by their place in the server's list.
+    """
+
+    def __init__(
+        self, hops: Hops, name: str, member: Member, lease_id: str, number: int, items: Mapping[int, Item]
+    ) -> None:
         self._hops = hops
-        self._items = tuple(items)
-        self.name, self.id = name, lease_id
-        self.is_open = bool(items)
+        self._items = tuple(items.values())
+        self._places = {item.id: place for place, item in items.items()}
+        self.name, self.member, self.id, self.number = name, member, lease_id, number
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
@@ -53,67 +65,132 @@ class Lease(Sequence[Item]):
     def __repr__(self) -> str:
         return f"<Lease of {len(self)} from {self.name!r}>"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it still holds items."""
+        return bool(self._places)
+
+    @property
+    def held(self) -> list[Item]:
+        """The items that were not acknowledged, given back or otherwise dealt with yet."""
+        return [item for item in self._items if item.id in self._places]
+
     async def commit(
         self,
         *,
+        items: Iterable[Item] | None = None,
         pushes: Mapping[str, Sequence[Any]] | None = None,
+        states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
+        reason: str = "",
         counts: Mapping[str, int] | None = None,
         job: str = "",
+        timeout: float | None = None,
     ) -> None:
-        """Acknowledge the items and push what came of them, in one step of the server.
+        """Acknowledge items, push what came of them and save states, in one step of the server.
 
         Args:
+            items: which; None means all that the lease still holds. The others stay leased.
             pushes: values by queue, oldest first.
+            states: values by key, kept as the cache's entries of these keys without a time to live.
             dead: dead letters by the queue that they belong to.
+            reason: their error.
             counts: what to add to the job's counts.
             job: whose counts.
+            timeout: seconds to wait while one of the queues has no room; None waits for ever.
 
         Raises:
             PayloadError: a value can't be encoded; nothing was sent and the lease is still open.
+            QueueFullError: a queue had no room in time; nothing was done.
+            LeaseLostError: the items were given to another consumer; nothing was done.
             StorageError: the lease isn't open any more, or the server refused.
         """
+        self._must_be_open()
+        places = None if items is None else self._places_of(items)
+        await self._hops.commit(
+            lease=self,
+            done=places,
+            pushes=pushes,
+            states=states,
+            dead=dead,
+            reason=reason,
+            counts=counts,
+            job=job,
+            timeout=timeout,
+        )
+        self._forget(places)
+
+    async def extend(self) -> None:
+        """Show a sign of life now; the heartbeat does so by itself.
+
+        Raises:
+            LeaseLostError: it came too late: the items were given to another consumer.
+        """
+        self._must_be_open()
+        await self._hops.commit(lease=self, done=[])
+
+    async def retry(self, item: Item, *, delay: float = 0.0, error: str = "") -> None:
+        """Give one item back, to be delivered again after some time; the others stay leased.
+
+        Args:
+            item: which.
+            delay: seconds, by the server's clock.
+            error: why, for `Item.error` of its next delivery.
+
+        Raises:
+            LeaseLostError: the item was given to another consumer.
+        """
+        self._must_be_open()
+        (place,) = self._places_of([item])
+        microseconds = round(seconds_of("delay", delay) * 1e6)
+        await self._hops.commit(lease=self, done=[], retries=[(place, microseconds, clean(error))])
+        self._forget([place])
+
+    async def dead_letter(self, item: Item, error: str) -> None:
+        """Put one item into the dead letters; the others stay leased.
+
+        Args:
+            item: which.
+            error: why.
+
+        Raises:
+            LeaseLostError: the item was given to another consumer.
+        """
+        self._must_be_open()
+        (place,) = self._places_of([item])
+        await self._hops.commit(lease=self, done=[], buried=[(place, clean(error))])
+        self._forget([place])
+
+    async def give_back(self, error: str = "") -> None:
+        """Put what the lease still holds back at the front of the queue, in order, for a further attempt.
+
+        Args:
+            error: what went wrong with it. Then the items are delivered one at a time, and one that fails alone
+                `max_deliveries` times goes to the dead letters with the error.
+        """
+        if self.is_open:
+            await self._hops.give_back(self.name, self.member, self.number, clean(error))
+            self._forget(None)
+
+    def _must_be_open(self) -> None:
         if not self.is_open:
             raise StorageError(f"{self!r} holds nothing: it is empty, or was committed or given back already")
-        await self._hops.commit(lease=self, pushes=pushes, dead=dead, counts=counts, job=job)
-        self.is_open = False
 
-    async def give_back(self) -> None:
-        """Put the items back at the front of their queue, in order, for a further attempt."""
-        if self.is_open:
-            await self._hops.give_back(self.name, self.id)
-            self.is_open = False
+    def _places_of(self, items: Iterable[Item]) -> list[int]:
+        places = []
+        for item in items:
+            if item.id not in self._places:
+                raise UsageError(f"{self!r} doesn't hold item {item.id}: it is another lease's, or was dealt with")
+            places.append(self._places[item.id])
+        if len(set(places)) < len(places):
+            raise UsageError(f"{self!r}: an item was named twice")
+        return places
 
-
-def leased_items(lease_id: str, envelopes: int, elements: Sequence[bytes]) -> list[Item]:
-    """The items of a lease.
-
-    Args:
-        lease_id: the lease's id; bare items get theirs from it.
-        envelopes: how many of the first elements came back before, and so lie as envelopes.
-        elements: what lay in the queue, oldest first.
-
-    Raises:
-        PayloadError: an element isn't JSON.
-    """
-    returned = [open_envelope(data) for data in itertools.islice(elements, envelopes)]
-    bare = [
-        Item(f"{lease_id}.{place}", decode(data))
-        for place, data in enumerate(itertools.islice(elements, envelopes, None), envelopes)
-    ]
-    return returned + bare
-
-
-def open_envelope(data: bytes) -> Item:
-    """The item in an envelope, as `give_back.lua` writes it: a line with id and attempt, then what was pushed.
-
-    Raises:
-        PayloadError: it isn't one, or what was pushed isn't JSON.
-    """
-    head, _, element = data.partition(b"\n")
-    try:
-        envelope = orjson.loads(head)
-        item_id, attempt = envelope["id"], envelope["attempt"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise PayloadError("$", f"not an item that was given back ({error}): {data[:60]!r}") from error
-    return Item(item_id, decode(element), attempt)
+    def _forget(self, places: Iterable[int] | None) -> None:
+        gone = None if places is None else set(places)
+        if gone is None:
+            self._places = {}
+        else:
+            self._places = {item_id: place for item_id, place in self._places.items() if place not in gone}
+        if not self._places:
+            self.member.held.discard(self.number)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
-
-JOB_SECONDS = 7 * 24 * 3600
-"""How long a job's counts and marks are kept after the last change, in seconds."""
 
 
 class Ledger:
@@ -27,20 +22,18 @@ class Ledger:
 
     async def read(self) -> dict[str, int]:
         """All counts and marks."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"read the counts of job {self.job}"):
-            fields: Any = await client.hgetall(self._keys.job(self.job))
-        return {field.decode(): int(value) for field, value in fields.items()}
+        operation = f"read the counts of job {self.job}"
+        fields = await self._connection.call("HGETALL", self._keys.job(self.job), operation=operation)
+        return {field.decode(): int(value) for field, value in zip(fields[::2], fields[1::2], strict=True)}
 
     async def claim(self, mark: str) -> bool:
         """Set a mark that only one process can have; whether it is ours."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"claim {mark} of job {self.job}"):
-            async with client.pipeline(transaction=True) as pipeline:
-                pipeline.hsetnx(self._keys.job(self.job), mark, "1")
-                pipeline.expire(self._keys.job(self.job), JOB_SECONDS)
-                is_ours, _ = await pipeline.execute()
-        return bool(is_ours)
+        session = await self._connection.session()
+        key = self._keys.job(self.job)
+        with session.lane() as lane:
+            keys = [key, self._keys.sent(key, session.id)]
+            operation = f"claim {mark} of job {self.job}"
+            return bool(await self._connection.step("mark", keys, [*lane, mark], operation))
 
     async def used_up(self, queue: str, done_mark: str) -> bool:
         """Whether a queue has no more to give, looked at in one step.
@@ -50,19 +43,13 @@ class Ledger:
             done_mark: the mark that its writer sets when it is done.
 
         Returns:
-            True when the mark is set and nothing waits or is leased.
+            True when the mark is set and nothing waits, is leased or delayed.
         """
-        keys = [
-            self._keys.job(self.job),
-            self._keys.queue(queue),
-            self._keys.returned(queue),
-            self._keys.leases(queue),
-        ]
-        operation = f"look whether {queue!r} is used up"
+        keys = [*self._keys.all_of(queue), self._keys.job(self.job)]
+        operation = f"look whether '{queue}' is used up"
         return bool(await self._connection.run_script("used_up", keys, [done_mark], operation))
 
     async def remove(self) -> None:
         """Remove the counts and marks, when the job is over."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"remove the counts of job {self.job}"):
-            await client.delete(self._keys.job(self.job))
+        operation = f"remove the counts of job {self.job}"
+        await self._connection.call("DEL", self._keys.job(self.job), operation=operation)

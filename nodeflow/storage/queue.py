@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
-import anyio
+from attrs import frozen
 
-from nodeflow.storage.arguments import deadline, whole
-from nodeflow.storage.batches import batches, encode_each
+from nodeflow.errors import PayloadError, StorageError
+from nodeflow.storage.arguments import clean, deadline, seconds_of, slot_name, whole
+from nodeflow.storage.batches import encode_each, encode_one
 from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.envelopes import DeadLetter, open_envelope
 from nodeflow.storage.hops import Hops
-from nodeflow.storage.keys import Keys
-from nodeflow.storage.lease import Lease, open_envelope
-from nodeflow.values import decode, encode
+from nodeflow.storage.keys import BOUND, Keys
+from nodeflow.storage.lease import Item, Lease
+from nodeflow.storage.letters import read_letters, settle_letters
+from nodeflow.storage.outgoing import Outgoing, push_later
+from nodeflow.storage.pops import Pops
+from nodeflow.storage.stream import stream_of
+from nodeflow.storage.taking import lease_before
+from nodeflow.storage.writers import Writers
+from nodeflow.values import Encoded, decode
 
 MAX_LEASE = 10_000
 """The most items that one lease may hold."""
+
+_MOST_KNOWN = 1_000
+"""Of how many queues a process remembers that it pushes to them or pops from them."""
+
+T = TypeVar("T", Outgoing, Pops)
+
+
+@frozen
+class Tally:
+    """What became of the items of a queue; `pushed` is the sum of the others.
+
+    What foreign clients push or pop isn't counted. The counts go a week after the last change.
+
+    Args:
+        pushed: how many were pushed.
+        waiting: how many wait.
+        delayed: how many are to wait later.
+        leased: how many are leased.
+        dead: how many are dead letters.
+        discarded: how many were removed without having been handled.
+        done: how many were acknowledged or popped.
+    """
+
+    pushed: int
+    waiting: int
+    delayed: int
+    leased: int
+    dead: int
+    discarded: int
+    done: int
 
 
 class QueueStore:
@@ -32,32 +71,45 @@ class QueueStore:
         self._connection = connection
         self._keys = keys
         self._hops = Hops(connection, keys)
+        self._outgoing: dict[str, Outgoing] = {}
+        self._pops: dict[str, Pops] = {}
 
-    async def push(self, name: str, value: Any) -> None:
-        """Put a value at the end of a queue (LPUSH); done when it is in the server.
+    async def push(self, name: str, value: Any, *, delay: float = 0.0, timeout: float | None = None) -> None:
+        """Put a value at the end of a queue (LPUSH); done when it is in the server, once.
+
+        Concurrent pushes of one process go together; those of one caller keep their order.
 
         Args:
             name: the queue's name.
             value: what JSON can hold.
+            delay: seconds until it can be taken, by the server's clock; then it comes before what waits.
+            timeout: seconds to wait for room in a bounded queue; None waits for ever.
 
         Raises:
-            PayloadError: the value can't be held, with the path of the part; nothing was sent.
-            StorageTimeoutError: no answer in time; the value may be in the queue or not.
+            PayloadError: the value can't be held or is too large; nothing was sent.
+            QueueFullError: the queue had no room in time.
+            StorageFullError: the server's memory is full.
+            StorageError: the server failed; `may_have_happened` says whether the value may be in the queue.
         """
-        await self._push(name, [encode(value)])
+        await self._push(name, [encode_one(value)], delay, deadline(timeout))
 
-    async def push_many(self, name: str, values: Iterable[Any]) -> None:
+    async def push_many(
+        self, name: str, values: Iterable[Any], *, delay: float = 0.0, timeout: float | None = None
+    ) -> None:
         """Put values at the end of a queue, in order; done when all of them are in the server.
 
         Args:
             name: the queue's name.
             values: each as in `push`.
+            delay: seconds until they can be taken.
+            timeout: seconds to wait for room in a bounded queue; None waits for ever.
 
         Raises:
             PayloadError: one of them can't be held; none was sent.
+            QueueFullError: the queue had no room for all in time; `pushed` says how many of the first are in it.
             StorageError: the server failed; the first of them may be in the queue, in order, the others not.
         """
-        await self._push(name, encode_each(values))
+        await self._push(name, encode_each(values), delay, deadline(timeout))
 
     async def pop(self, name: str, timeout: float | None = None, default: Any = None) -> Any:
         """Take the oldest value out of a queue (BRPOP): at most once, gone with the process that dies on it.
@@ -68,52 +120,137 @@ class QueueStore:
             default: what is returned when none came in time.
 
         Raises:
-            PayloadError: what was popped isn't JSON.
+            PayloadError: what was popped isn't JSON; it is in the dead letters now.
+            StorageError: the server failed; with `may_have_happened`, an item may have been taken and lost.
         """
-        returned = self._keys.returned(name)
-        sources = [returned, self._keys.queue(name)]
         end = deadline(timeout)
-        with self._connection.errors(f"pop from {name!r}"):
-            found = await self._pop_before(sources, end) or await self._pop_now(sources)
-        if found is None:
+        popped = await (await self._known(self._pops, Pops, name)).pop(end)
+        if popped is None:
             return default
-        source, data = found
-        return open_envelope(data).value if source == returned.encode() else decode(data)
-
-    async def length(self, name: str) -> int:
-        """How many items wait in a queue (LLEN), those that were given back included; leased ones don't wait."""
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"length of {name!r}"):
-            async with client.pipeline(transaction=True) as pipeline:
-                pipeline.llen(self._keys.returned(name))
-                pipeline.llen(self._keys.queue(name))
-                return int(sum(await pipeline.execute()))
+        self._connection.stats.pops += 1
+        self._connection.stats.bytes_received += len(popped.data)
+        try:
+            return open_envelope(popped.data).value if popped.is_envelope else decode(popped.data)
+        except PayloadError as error:
+            await self._hops.commit(dead={name: [Encoded(popped.data)]}, reason=error.reason)
+            raise PayloadError(error.path, f"{error.reason}, popped from queue {name!r}") from error
 
     @asynccontextmanager
-    async def lease(self, name: str, max_items: int = 1, timeout: float | None = None) -> AsyncIterator[Lease]:
+    async def lease(
+        self, name: str, max_items: int = 1, timeout: float | None = None, *, consumer: str | None = None
+    ) -> AsyncIterator[Lease]:
         """Take items so that they are acknowledged on a clean exit and given back, in order, on an error.
+
+        When the block raises, what its lease still holds comes back suspect: it is delivered one at a time, and
+        an item that fails alone `max_deliveries` times goes to the dead letters. So does one whose consumers die.
 
         Args:
             name: the queue's name.
             max_items: the most to take, 1 to 10,000; as many as wait are taken in one step, at least one.
             timeout: seconds to wait for the first one; None waits for ever, 0 doesn't wait.
+            consumer: a slot, as in `count/0`: what its former holder had leased is taken over at once, and that
+                one can't acknowledge any more. None is a consumer of this process's own.
 
         Returns:
             an async context manager whose value is the `Lease`, empty when nothing came in time.
 
         Raises:
-            PayloadError: an element isn't JSON; all that were taken are given back.
+            LeaseLostError: another process has taken over the slot; or, at the exit, the items were given to
+                another consumer.
         """
         whole("max_items", max_items, 1, MAX_LEASE)
-        lease = await self._lease_before(name, max_items, deadline(timeout))
+        consumer = None if consumer is None else slot_name(consumer)
+        lease = await lease_before(self._connection, self._hops, name, max_items, consumer, deadline(timeout))
         try:
             yield lease
             if lease.is_open:
                 await lease.commit()
         except BaseException as error:
             if lease.is_open:
-                await self._hops.give_back_after(error, name, lease.id)
+                await self._hops.give_back_after(error, name, lease.member, lease.number, _blame(error))
             raise
+
+    async def stream(
+        self, name: str, max_items: int = 100, *, consumer: str | None = None
+    ) -> AsyncGenerator[Item, None]:
+        """The items of a queue, until its writers are done and nothing waits, is leased or delayed.
+
+        An item is acknowledged some time after the next one was asked for. When the loop is left by a break or
+        an error, the item at hand and those behind it are given back: `contextlib.aclosing` does so at once.
+
+        Args:
+            name: the queue's name.
+            max_items: how many are leased together at most.
+            consumer: a slot, as in `lease`.
+
+        Raises:
+            WriterLostError: a registered writer has shown no sign of life for twice `lease_seconds`.
+        """
+
+        def lease(seconds: float) -> AbstractAsyncContextManager[Lease]:
+            return self.lease(name, max_items, timeout=seconds, consumer=consumer)
+
+        async with aclosing(stream_of(lease, Writers(self._connection, self._keys, name))) as items:
+            async for item in items:
+                yield item
+
+    async def register_writers(self, name: str, writers: Iterable[str]) -> None:
+        """Say who will write to a queue, before it is read; each has `lease_seconds` to begin with `write_as`.
+
+        Args:
+            name: the queue's name.
+            writers: their slots, as in `read/0`.
+        """
+        await Writers(self._connection, self._keys, name).register(writers)
+
+    def write_as(self, name: str, writer: str) -> AbstractAsyncContextManager[None]:
+        """Be one of a queue's writers within the block: alive in it, done after a clean exit, missed after a death.
+
+        Args:
+            name: the queue's name.
+            writer: the slot; whoever had it before loses it.
+        """
+        return Writers(self._connection, self._keys, name).write_as(writer)
+
+    async def end_writers(self, name: str, writers: Iterable[str]) -> None:
+        """Say that writers of a queue are done, whether they live or not."""
+        await Writers(self._connection, self._keys, name).end(writers)
+
+    async def close(self, name: str) -> None:
+        """Say that all writers of a queue are done: its streams end when nothing is left in it."""
+        await Writers(self._connection, self._keys, name).close()
+
+    async def length(self, name: str) -> int:
+        """How many items wait in a queue, those that came back included; leased and delayed ones don't wait."""
+        return (await self.tally(name)).waiting
+
+    async def leased(self, name: str) -> int:
+        """How many items of a queue are leased, by whomever."""
+        return (await self.tally(name)).leased
+
+    async def delayed(self, name: str) -> int:
+        """How many items of a queue are to wait later."""
+        return (await self.tally(name)).delayed
+
+    async def tally(self, name: str) -> Tally:
+        """What became of all that was pushed to a queue, looked at in one step."""
+        return Tally(*await self._connection.run_script("sizes", self._keys.all_of(name), [], f"count '{name}'"))
+
+    async def bound(self, name: str, max_length: int | None) -> None:
+        """Bound a queue, for all processes and until it is changed: a push waits while so many items wait.
+
+        Items that are leased don't count, so what comes back may exceed the bound for a while.
+
+        Args:
+            name: the queue's name.
+            max_length: how many items may wait or be delayed; None lifts the bound.
+        """
+        key = self._keys.all_of(name)[BOUND]
+        if max_length is None:
+            await self._connection.call("DEL", key, operation=f"lift the bound of '{name}'")
+        else:
+            whole("max_length", max_length, 1)
+            await self._connection.call("SET", key, max_length, operation=f"bound '{name}'")
 
     async def peek(self, name: str, start: int = 0, stop: int = 9) -> list[Any]:
         """Look at the values that wait, without taking them.
@@ -126,35 +263,40 @@ class QueueStore:
         Raises:
             PayloadError: an element there isn't JSON.
         """
-        _check_range(start, stop)
-        keys = [self._keys.returned(name), self._keys.queue(name)]
-        envelopes, bare = await self._connection.run_script("peek", keys, [start, stop], f"peek into {name!r}")
+        whole("start", start, 0)
+        whole("stop", stop, -1)
+        operation = f"peek into '{name}'"
+        envelopes, bare = await self._connection.run_script("peek", self._keys.all_of(name), [start, stop], operation)
         return [*(open_envelope(data).value for data in reversed(envelopes)), *map(decode, reversed(bare))]
 
     async def clear(self, name: str) -> int:
-        """Remove all that waits in a queue; how many items that were. Leased ones stay with who holds them."""
-        return await self._clear(name, self._keys.queue(name), self._keys.returned(name))
+        """Remove all that waits in a queue or is delayed; how many items that were. Leased ones stay."""
+        keys = self._keys.all_of(name)
+        session = await self._connection.session()
+        with session.lane() as lane:
+            sent = self._keys.sent(keys[0], session.id)
+            return int(await self._connection.step("clear", [*keys, sent], lane, f"clear '{name}'"))
+
+    async def clear_leases(self, name: str) -> None:
+        """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
+        await self._connection.step("clear_leases", self._keys.all_of(name), [], f"remove the leases of '{name}'")
 
     async def names(self) -> list[str]:
         """The names of the queues in which something waits (SCAN, so the server is never held up)."""
-        client = await self._connection.ensure_connection()
+        await self._connection.session()
         found: set[str] = set()
-        with self._connection.errors("list the queues"):
-            for pattern in self._keys.queue_patterns():
-                async for key in client.scan_iter(match=pattern, count=1_000, _type="list"):
+        for pattern, kind in itertools.product(self._keys.queue_patterns(), ("list", "zset")):
+            cursor = -1
+            while cursor:
+                command = ("SCAN", max(cursor, 0), "MATCH", pattern, "COUNT", 1_000, "TYPE", kind)
+                position, keys = await self._connection.call(*command, operation="list the queues")
+                cursor = int(position)
+                for key in keys:
                     if name := self._keys.queue_name(key.decode(errors="surrogateescape")):
                         found.add(name)
         return sorted(found)
 
-    async def leased(self, name: str) -> int:
-        """How many items of a queue are leased, by whomever."""
-        return await self._hops.held(name)
-
-    async def clear_leases(self, name: str) -> None:
-        """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
-        await self._hops.clear(name)
-
-    async def dead_letters(self, name: str, start: int = 0, stop: int = -1) -> list[Any]:
+    async def dead_letters(self, name: str, start: int = 0, stop: int = -1) -> list[DeadLetter]:
         """The dead letters of a queue, oldest first.
 
         Args:
@@ -162,69 +304,71 @@ class QueueStore:
             start: the first place.
             stop: the last place, included; -1 is the last one of all.
         """
-        _check_range(start, stop)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"read the dead letters of {name!r}"):
-            letters = await client.lrange(self._keys.dead(name), 0 if stop == -1 else -stop - 1, -start - 1)
-        return [decode(data) for data in reversed(letters)]
+        return await read_letters(self._connection, self._keys, name, start, stop)
 
-    async def clear_dead_letters(self, name: str) -> int:
-        """Remove the dead letters of a queue for good; how many there were."""
-        return await self._clear(name, self._keys.dead(name))
+    async def requeue(self, name: str, ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back in front of what waits, with all attempts before them; how many those were.
+
+        Args:
+            name: the queue's name.
+            ids: `DeadLetter.id` of each; None means all.
+
+        Raises:
+            UsageError: one of them is no dead letter; nothing was changed.
+        """
+        return await settle_letters(self._connection, self._keys, name, "requeue", ids)
+
+    async def discard(self, name: str, ids: Iterable[str] | None) -> int:
+        """Remove dead letters for good; how many those were.
+
+        Args:
+            name: the queue's name.
+            ids: `DeadLetter.id` of each; None means all.
+
+        Raises:
+            UsageError: one of them is no dead letter; nothing was changed.
+        """
+        return await settle_letters(self._connection, self._keys, name, "discard", ids)
 
     async def commit(
         self,
         *,
         pushes: Mapping[str, Sequence[Any]] | None = None,
+        states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
+        reason: str = "",
         counts: Mapping[str, int] | None = None,
         job: str = "",
+        timeout: float | None = None,
     ) -> None:
         """One hop without a lease to acknowledge, as for a producer's values; see `Lease.commit`."""
-        await self._hops.commit(pushes=pushes, dead=dead, counts=counts, job=job)
+        await self._hops.commit(
+            pushes=pushes, states=states, dead=dead, reason=reason, counts=counts, job=job, timeout=timeout
+        )
 
-    async def _push(self, name: str, elements: Sequence[bytes]) -> None:
-        key = self._keys.queue(name)
-        client = await self._connection.ensure_connection()
-        with self._connection.errors(f"push to {name!r}"):
-            for batch in batches(elements):
-                await client.lpush(key, *batch)
+    async def _push(self, name: str, elements: Sequence[bytes], delay: float, end: float) -> None:
+        outgoing = await self._known(self._outgoing, Outgoing, name)
+        if delay:
+            microseconds = round(seconds_of("delay", delay) * 1e6)
+            await push_later(self._connection, self._keys, name, elements, microseconds, end)
+        elif elements:
+            await outgoing.push(elements, end)
 
-    async def _pop_now(self, sources: Sequence[str]) -> tuple[bytes, bytes] | None:
-        client = await self._connection.ensure_connection()
-        for source in sources:
-            data: Any = await client.rpop(source)
-            if data is not None:
-                return source.encode(), data
-        return None
-
-    async def _pop_before(self, sources: Sequence[str], end: float) -> tuple[bytes, bytes] | None:
-        while anyio.current_time() < end:
-            found: Any = await self._connection.block(
-                lambda client, seconds: client.brpop(list(sources), timeout=seconds), end
-            )
-            if found is not None:
-                return found[0], found[1]
-        return None
-
-    async def _lease_before(self, name: str, max_items: int, end: float) -> Lease:
-        main = self._keys.queue(name)
-        while True:
-            lease = await self._hops.take(name, max_items)
-            if lease or anyio.current_time() >= end:
-                return lease
-            with self._connection.errors(f"wait for {name!r}"):
-                # Moving the oldest item onto its own place wakes up when there is one and takes nothing,
-                # so a caller who is cancelled here loses nothing.
-                await self._connection.block(
-                    lambda client, seconds: client.blmove(main, main, seconds, "RIGHT", "RIGHT"),  # type: ignore[arg-type] # floats do
-                    end,
-                )
-
-    async def _clear(self, name: str, *lists: str) -> int:
-        return int(await self._connection.run_script("clear", lists, [], f"clear {name!r}"))
+    async def _known(self, known: dict[str, T], kind: type[T], name: str) -> T:
+        """What this process has for a queue in this session, made when there is none; idle ones are forgotten."""
+        self._keys.all_of(name)
+        session = await self._connection.session()
+        found = known.get(name)
+        if found is None or found.session is not session:
+            if len(known) >= _MOST_KNOWN:
+                for each in [key for key, one in known.items() if one.is_idle]:
+                    del known[each]
+            found = known[name] = kind(self._connection, session, self._keys, name)
+        return found
 
 
-def _check_range(start: int, stop: int) -> None:
-    whole("start", start, 0)
-    whole("stop", stop, -1)
+def _blame(error: BaseException) -> str:
+    """What the items are given back for; nothing when it was not their fault."""
+    if not isinstance(error, Exception) or isinstance(error, StorageError):
+        return ""
+    return clean(f"{type(error).__qualname__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import subprocess
@@ -23,10 +24,11 @@ class Server:
     Args:
         folder: where its socket lies.
         settings: its further settings, as on its command line.
+        limit: how many bytes its files may have, as if the disk were so small; None for no limit.
     """
 
-    def __init__(self, folder: Path, *settings: str) -> None:
-        self._folder, self._settings = folder, settings
+    def __init__(self, folder: Path, *settings: str, limit: int | None = None) -> None:
+        self._folder, self._settings, self._limit = folder, settings, limit
         self.socket = folder / "valkey.sock"
         self.url = f"unix://{self.socket}"
         self.start()
@@ -35,7 +37,7 @@ class Server:
         """Start it, empty."""
         fixed = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._folder)]
         command = [str(find_binary()), *fixed, *self._settings]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=self._obey_limit)
         eventually(self._answers, 10, "the test's own server answers")
 
     def kill(self) -> None:
@@ -50,6 +52,16 @@ class Server:
     def thaw(self) -> None:
         """Let it go on."""
         self._process.send_signal(signal.SIGCONT)
+
+    def lift_limit(self) -> None:
+        """Let files grow from now on."""
+        self._limit = None
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def _obey_limit(self) -> None:
+        if self._limit is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails, as on a full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit, resource.RLIM_INFINITY))
 
     def _answers(self) -> bool:
         assert self._process.poll() is None

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import pytest
 from redis.asyncio import Redis
 
-from nodeflow.errors import PayloadError, StorageError
+from nodeflow.errors import LeaseLostError, StorageError
 from nodeflow.storage import DataStore, Item, Lease
+from tests.storage.contents import lasting
+from tests.storage.leases import attempts, drained, fail_on, give_back, one_by_one, values
 from tests.storage.waiting import started, until_blocked
 from tests.support import until
-
-
-async def fail_on(store: DataStore, name: str, max_items: int) -> list[Item]:
-    """Lease items, raise, and return what was leased."""
-    with pytest.raises(ZeroDivisionError):
-        async with store.queue.lease(name, max_items, timeout=0) as lease:
-            raise ZeroDivisionError
-    return list(lease)
-
-
-async def drained(store: DataStore, name: str) -> list[Item]:
-    """Everything that waits, leased and acknowledged."""
-    async with store.queue.lease(name, 10_000, timeout=0) as lease:
-        return list(lease)
-
-
-def values(items: Any) -> list[Any]:
-    return [item.value for item in items]
-
-
-def attempts(items: Any) -> list[int]:
-    return [item.attempt for item in items]
 
 
 async def test_a_clean_exit_acknowledges(store: DataStore, client: Redis) -> None:
@@ -46,7 +28,7 @@ async def test_a_clean_exit_acknowledges(store: DataStore, client: Redis) -> Non
         assert await store.queue.leased("jobs") == 2
     assert await store.queue.leased("jobs") == 0
     assert values(await drained(store, "jobs")) == ["c"]
-    assert [key async for key in client.scan_iter(f"*{store.prefix}*")] == []
+    assert await lasting(store, client) == {}
 
 
 async def test_a_lease_is_a_sequence_of_items(store: DataStore) -> None:
@@ -67,9 +49,9 @@ async def test_it_takes_what_waits_and_does_not_wait_for_more(store: DataStore) 
 @pytest.mark.parametrize("count", [999, 1_000, 1_001, 10_000])
 async def test_a_large_lease_comes_and_goes_back_in_order(store: DataStore, count: int) -> None:
     await store.queue.push_many("jobs", range(count))
-    first = await fail_on(store, "jobs", count)
+    first = await give_back(store, "jobs", count)
     assert values(first) == list(range(count))
-    second = await fail_on(store, "jobs", count)
+    second = await give_back(store, "jobs", count)
     assert second == [Item(item.id, item.value, 2) for item in first]
     assert await drained(store, "jobs") == [Item(item.id, item.value, 3) for item in first]
 
@@ -90,17 +72,17 @@ async def test_nothing_in_time_is_an_empty_lease_that_cannot_be_committed(store:
         with pytest.raises(ZeroDivisionError):
             async with store.queue.lease("jobs", timeout=timeout):
                 raise ZeroDivisionError
-    assert [key async for key in client.scan_iter(f"*{store.prefix}*")] == []
+    assert await lasting(store, client) == {}
 
 
 async def test_what_came_back_is_taken_first_with_its_id_and_a_higher_attempt(store: DataStore) -> None:
     await store.queue.push_many("jobs", range(4))
-    first = await fail_on(store, "jobs", 3)
+    first = await give_back(store, "jobs", 3)
     await store.queue.push("jobs", 4)
-    mixed = await fail_on(store, "jobs", 4)
+    mixed = await give_back(store, "jobs", 4)
     assert mixed[:3] == [Item(item.id, item.value, 2) for item in first]
     assert (mixed[3].value, mixed[3].attempt) == (3, 1)
-    one = await fail_on(store, "jobs", 1)
+    one = await give_back(store, "jobs", 1)
     assert one == [Item(first[0].id, 0, 3)]
     found = await drained(store, "jobs")
     assert [item.id for item in found[:4]] == [item.id for item in mixed]
@@ -109,14 +91,17 @@ async def test_what_came_back_is_taken_first_with_its_id_and_a_higher_attempt(st
 
 async def test_ids_stay_the_same_over_many_returns(store: DataStore) -> None:
     await store.queue.push_many("jobs", "ab")
-    ids = [[item.id for item in await fail_on(store, "jobs", 2)] for _ in range(12)]
+    ids = [[item.id for item in await give_back(store, "jobs", 2)] for _ in range(12)]
     assert ids == [ids[0]] * 12
     assert attempts(await drained(store, "jobs")) == [13, 13]
 
 
-async def test_pop_peek_length_and_clear_see_what_came_back_first(store: DataStore) -> None:
+@pytest.mark.parametrize("come_back", [give_back, fail_on])
+async def test_pop_peek_length_and_clear_see_what_came_back_first(
+    store: DataStore, come_back: Callable[[DataStore, str, int], Awaitable[list[Item]]]
+) -> None:
     await store.queue.push_many("jobs", range(5))
-    await fail_on(store, "jobs", 3)
+    await come_back(store, "jobs", 3)
     queue = store.queue
     ranges = [(0, 9), (0, 1), (1, 3), (2, 2), (3, 4), (4, -1), (5, 9), (0, -1)]
     assert [await queue.peek("jobs", *each) for each in ranges] == [
@@ -131,7 +116,7 @@ async def test_pop_peek_length_and_clear_see_what_came_back_first(store: DataSto
     ]
     assert await queue.length("jobs") == 5
     assert [await queue.pop("jobs", timeout=timeout) for timeout in (0, 5, 0, 5)] == [0, 1, 2, 3]
-    await fail_on(store, "jobs", 1)
+    await come_back(store, "jobs", 1)
     await queue.push("jobs", 5)
     assert await queue.clear("jobs") == 2
     assert await queue.length("jobs") == 0
@@ -143,7 +128,7 @@ async def test_nested_leases_hold_items_of_their_own_and_give_them_back_in_order
     async def work() -> None:
         async with store.queue.lease("jobs", 2, timeout=0) as outer:
             assert values(outer) == [0, 1]
-            assert values(await fail_on(store, "jobs", 2)) == [2, 3]
+            assert values(await give_back(store, "jobs", 2)) == [2, 3]
             assert await store.queue.leased("jobs") == 2
             async with store.queue.lease("jobs", 2, timeout=0) as inner:
                 assert values(inner) == [2, 3]
@@ -152,7 +137,8 @@ async def test_nested_leases_hold_items_of_their_own_and_give_them_back_in_order
 
     with pytest.raises(ZeroDivisionError):
         await work()
-    assert values(await drained(store, "jobs")) == [0, 1, 2, 3]
+    found = await one_by_one(store, "jobs", 4)
+    assert (values(found), attempts(found)) == ([0, 1, 2, 3], [2, 2, 3, 3])
 
 
 async def test_leases_of_many_tasks_share_the_items(store: DataStore) -> None:
@@ -193,10 +179,11 @@ async def test_the_body_may_end_the_lease_itself(store: DataStore) -> None:
 
 async def test_a_lease_that_was_removed_meanwhile_is_an_error_on_exit(store: DataStore) -> None:
     await store.queue.push("jobs", 1)
-    with pytest.raises(StorageError, match="is not open"):
+    with pytest.raises(LeaseLostError, match="is not open"):
         async with store.queue.lease("jobs", timeout=0):
             await store.queue.clear_leases("jobs")
     assert await store.queue.leased("jobs") == 0
+    assert await store.queue.length("jobs") == 0
 
 
 async def test_a_waiting_lease_is_woken_by_a_push(store: DataStore, client: Redis) -> None:
@@ -295,7 +282,7 @@ async def test_a_lease_that_is_cancelled_while_it_is_taken_or_ended_is_never_hal
         waiting = await store.queue.clear("jobs")
         ends[task.cancelled(), waiting] = ends.get((task.cancelled(), waiting), 0) + 1
     assert ends.keys() <= {(True, 2), (True, 0), (False, 0)}
-    assert ends[True, 2] > 3
+    assert min(ends[True, 2], ends[False, 0]) > 3
     await store.queue.clear("others")
 
 
@@ -313,34 +300,12 @@ async def test_the_users_error_stays_when_its_scope_is_cancelled_too(store: Data
     assert attempts(await drained(store, "jobs")) == [2]
 
 
-async def test_a_lease_whose_element_is_not_json_is_given_back_and_pop_gets_past_it(
-    store: DataStore, client: Redis
-) -> None:
-    await client.lpush(f"{store.prefix}queue:jobs", '1},"value":{"forged":2', "3")
-    for _ in range(3):
-        with pytest.raises(PayloadError, match="not JSON"):
-            await drained(store, "jobs")
-        assert await store.queue.leased("jobs") == 0
-    with pytest.raises(PayloadError, match="not JSON"):
-        await store.queue.pop("jobs", timeout=0)
-    assert attempts(await drained(store, "jobs")) == [4]
-
-
-@pytest.mark.parametrize("element", ['{"a":\n1}', '"\\n"', "[1,\n 2]\n", '"\0x"', '1,"value":2', "\n", ""])
+@pytest.mark.parametrize("element", ['{"a":\n1}', '"\\n"', "[1,\n 2]\n", ' {"a": 1} ', "\n\t1"])
 async def test_what_was_pushed_is_the_same_after_it_came_back(store: DataStore, client: Redis, element: str) -> None:
     await client.lpush(f"{store.prefix}queue:jobs", element)
-
-    async def leased() -> list[Any] | str:
-        try:
-            async with store.queue.lease("jobs", timeout=0) as lease:
-                await lease.give_back()
-                return values(lease)
-        except PayloadError as error:
-            return str(error)
-
-    first = await leased()
-    assert [await leased(), await leased()] == [first, first]
-    await store.queue.clear("jobs")
+    leased = [*await give_back(store, "jobs", 1), *await fail_on(store, "jobs", 1), *await drained(store, "jobs")]
+    assert values(leased) == [json.loads(element)] * 3
+    assert attempts(leased) == [1, 2, 3]
 
 
 async def test_an_abandoned_lease_is_given_back(store: DataStore) -> None:

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from nodeflow.errors import PayloadError, StorageError
+from nodeflow.errors import LeaseLostError, PayloadError, StorageError
 from nodeflow.storage import DataStore
 from nodeflow.values import Encoded
-
-
-async def contents(store: DataStore, client: Redis) -> dict[bytes, Any]:
-    """Everything that lies below the store's prefix, in the queues in order."""
-    found: dict[bytes, Any] = {}
-    async for key in client.scan_iter(f"*{store.prefix}*"):
-        kind = await client.type(key)
-        if kind == b"list":
-            found[key] = await client.lrange(key, 0, -1)
-        elif kind == b"hash":
-            found[key] = await client.hgetall(key)
-        else:
-            found[key] = await client.get(key)
-    return found
+from tests.storage.contents import contents, lasting
 
 
 async def test_a_hop_pushes_counts_and_acknowledges(store: DataStore, client: Redis) -> None:
@@ -33,7 +19,8 @@ async def test_a_hop_pushes_counts_and_acknowledges(store: DataStore, client: Re
     async with store.queue.lease("in", 2, timeout=0) as lease:
         await lease.commit(
             pushes={"out": ["a", "b"], "more": [None], "none": []},
-            dead={"in": [{"error": "x"}]},
+            dead={"in": [{"error": "x"}, None]},
+            reason="bad values",
             counts={"done": 2, "failed": 1},
             job="job",
         )
@@ -42,9 +29,11 @@ async def test_a_hop_pushes_counts_and_acknowledges(store: DataStore, client: Re
     assert await store.ledger("job").read() == {"done": 2, "failed": 1}
     assert [await store.queue.pop("out", timeout=0) for _ in range(2)] == ["a", "b"]
     assert await store.queue.pop("more", timeout=0, default="nothing") is None
-    assert await store.queue.dead_letters("in") == [{"error": "x"}]
-    assert await store.queue.clear_dead_letters("in") == 1
-    assert [key async for key in client.scan_iter(f"*{store.prefix}*")] == [f"{store.prefix}job:job".encode()]
+    letters = await store.queue.dead_letters("in")
+    assert [letter.value for letter in letters] == [{"error": "x"}, None]
+    assert [letter.error for letter in letters] == ["bad values", "bad values"]
+    assert await store.queue.discard("in", None) == 2
+    assert await lasting(store, client) == {}
 
 
 async def test_a_hop_into_its_own_queue_and_of_encoded_values_works(store: DataStore) -> None:
@@ -68,18 +57,23 @@ async def test_a_hop_of_nothing_does_nothing(store: DataStore, client: Redis) ->
     assert await contents(store, client) == {}
 
 
-@pytest.mark.parametrize("wrong", ["target", "second target", "dead", "job"])
+@pytest.mark.parametrize("wrong", ["target", "second target", "dead", "dead letters", "job"])
 async def test_a_hop_that_meets_a_key_of_another_kind_leaves_everything_as_it_was(
     store: DataStore, client: Redis, wrong: str
 ) -> None:
-    keys = {"target": "queue:out", "second target": "queue:more", "dead": "queue:in:dead", "job": "job:job"}
-    key = f"{store.prefix}{keys[wrong]}" if wrong != "dead" else f"{{{store.prefix}queue:in}}:dead"
+    key = {
+        "target": f"{store.prefix}queue:out",
+        "second target": f"{store.prefix}queue:more",
+        "dead": f"{{{store.prefix}queue:in}}:dead",
+        "dead letters": f"{{{store.prefix}queue:in}}:dead-letters",
+        "job": f"{store.prefix}job:job",
+    }[wrong]
     await client.set(key, "another kind")
     await store.ledger("earlier").claim("mark")
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         before = await contents(store, client)
-        with pytest.raises(StorageError, match=f"^commit to out, more: WRONGTYPE {key}"):
+        with pytest.raises(StorageError, match=f"^commit to 'in': WRONGTYPE {key} holds a string"):
             await lease.commit(pushes={"out": [1], "more": [2]}, dead={"in": [3]}, counts={"done": 1}, job="job")
         assert lease.is_open
         assert await contents(store, client) == before
@@ -100,7 +94,7 @@ async def test_a_hop_whose_value_cannot_be_held_leaves_everything_as_it_was(stor
         with pytest.raises(ValueError, match="job's id must not be empty"):
             await lease.commit(pushes={"out": [1]}, counts={"done": 1})
         assert await contents(store, client) == before
-    assert await contents(store, client) == {}
+    assert await lasting(store, client) == {}
 
 
 async def test_a_lease_is_committed_once(store: DataStore) -> None:
@@ -116,10 +110,11 @@ async def test_a_hop_of_a_lease_that_is_not_open_any_more_pushes_nothing(store: 
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         await store.queue.clear_leases("in")
-        with pytest.raises(StorageError, match="LEASELOST"):
+        with pytest.raises(LeaseLostError, match=r"the lease from 'in' is lost: the lease .* is not open"):
             await lease.commit(pushes={"out": [1]}, counts={"done": 1}, job="job")
         await lease.give_back()
-    assert await contents(store, client) == {}
+    assert await store.ledger("job").read() == {}
+    assert await lasting(store, client) == {}
 
 
 async def test_concurrent_hops_add_up(store: DataStore) -> None:
@@ -135,7 +130,8 @@ async def test_the_dead_letters_are_read_oldest_first(store: DataStore) -> None:
     for letters in ([0, 1], [2], [3, 4]):
         await store.queue.commit(dead={"in": letters})
     ranges = [(0, -1), (1, 2), (3, -1), (4, 99), (5, 9), (3, 2)]
-    assert [await store.queue.dead_letters("in", *each) for each in ranges] == [
+    found = [await store.queue.dead_letters("in", *each) for each in ranges]
+    assert [[letter.value for letter in letters] for letters in found] == [
         [0, 1, 2, 3, 4],
         [1, 2],
         [3, 4],
@@ -143,8 +139,18 @@ async def test_the_dead_letters_are_read_oldest_first(store: DataStore) -> None:
         [],
         [],
     ]
+    assert len({letter.id for letter in found[0]}) == 5
     assert await store.queue.length("in") == 0
-    assert [await store.queue.clear_dead_letters("in") for _ in range(2)] == [5, 0]
+    assert [await store.queue.discard("in", None) for _ in range(2)] == [5, 0]
+
+
+@pytest.mark.parametrize("count", [12, 1_001])
+async def test_the_dead_letters_of_one_hop_keep_their_order(store: DataStore, count: int) -> None:
+    await store.queue.commit(dead={"in": range(count)})
+    assert [letter.value for letter in await store.queue.dead_letters("in")] == list(range(count))
+    assert await store.queue.requeue("in") == count
+    assert await store.queue.peek("in", 0, -1) == list(range(count))
+    assert await store.queue.clear("in") == count
 
 
 async def test_a_mark_is_claimed_by_one_only(store: DataStore, client: Redis) -> None:
@@ -167,9 +173,11 @@ async def test_a_ledger_does_not_stay_for_ever(store: DataStore, client: Redis, 
 
 async def test_a_ledger_is_removed(store: DataStore, client: Redis) -> None:
     await store.ledger("job").claim("mark")
+    assert f"{store.prefix}job:job".encode() in await contents(store, client)
     await store.ledger("job").remove()
     assert await store.ledger("job").read() == {}
-    assert await contents(store, client) == {}
+    assert f"{store.prefix}job:job".encode() not in await contents(store, client)
+    assert await lasting(store, client) == {}
 
 
 async def test_a_queue_is_used_up_when_it_is_closed_and_nothing_waits_or_is_leased(store: DataStore) -> None:

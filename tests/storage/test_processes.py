@@ -41,7 +41,10 @@ async def lease(store):
             async with store.queue.lease("jobs", 100, timeout=0.2) as items:
                 leases += 1
                 if items and leases % 5 == 0:
-                    raise LookupError  # every fifth lease comes back
+                    await items.give_back()  # every fifth lease comes back
+                    continue
+                if items and leases % 12 == 0:
+                    raise LookupError  # every twelfth comes back one by one
                 found += [item.value for item in items]
         except LookupError:
             continue
@@ -88,3 +91,5 @@ async def test_every_item_of_two_pushing_processes_reaches_one_of_two_taking_one
                 numbers = [number for source, number in items if source == pusher]
                 assert numbers == sorted(numbers)
     assert min(map(len, taken)) > 0
+    tally = await store.queue.tally("jobs")
+    assert (tally.pushed, tally.done, tally.dead) == (ITEMS, ITEMS, 0)

@@ -18,6 +18,7 @@ from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore
 from nodeflow.storage.batches import batches
 from tests.storage.waiting import started, until_blocked
+from tests.support import until
 
 BAD_TIMEOUTS: list[Any] = [-1, -0.5, math.nan, math.inf, True, "1", b"1", [1]]
 
@@ -112,6 +113,21 @@ async def test_a_waiting_pop_is_woken_by_a_push(store: DataStore, client: Redis)
             assert await asyncio.wait_for(popping, 5) == 1
 
 
+async def test_a_pop_is_counted_as_done_also_when_it_waited(store: DataStore, client: Redis) -> None:
+    await store.queue.push("jobs", 1)
+    await store.queue.pop("jobs")
+    async with started(store.queue.pop("jobs")) as popping:
+        await until_blocked(client, "brpop")
+        await store.queue.push("jobs", 2)
+        await popping
+
+    async def are_counted() -> bool:
+        tally = await store.queue.tally("jobs")
+        return (tally.pushed, tally.done) == (2, 2)
+
+    await until(are_counted, 5, "both are counted")
+
+
 async def test_a_pop_without_a_timeout_goes_on_waiting_for_longer_than_one_command_blocks(
     store: DataStore, client: Redis
 ) -> None:
@@ -121,6 +137,15 @@ async def test_a_pop_without_a_timeout_goes_on_waiting_for_longer_than_one_comma
         assert not popping.done()
         await store.queue.push("jobs", 1)
         assert await asyncio.wait_for(popping, 5) == 1
+
+
+async def test_a_pop_whose_time_is_over_does_not_take_what_comes_later_and_change_the_order(
+    store: DataStore, client: Redis
+) -> None:
+    for _ in range(10):
+        assert await store.queue.pop("jobs", timeout=0.05) is None
+        await client.lpush(f"{store.prefix}queue:jobs", *range(3))
+        assert [await store.queue.pop("jobs", timeout=5) for _ in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("timeout", BAD_TIMEOUTS, ids=repr)
@@ -154,6 +179,8 @@ async def test_what_is_not_json_raises_when_it_is_popped_and_what_follows_is_pop
     with pytest.raises(PayloadError, match="not json"):
         await store.queue.pop("jobs", timeout=0)
     assert await store.queue.pop("jobs", timeout=0) == 2
+    assert [letter.raw for letter in await store.queue.dead_letters("jobs")] == [b"not json"]
+    assert await store.queue.discard("jobs", None) == 1
 
 
 async def test_length_counts_what_waits(store: DataStore) -> None:
@@ -247,11 +274,14 @@ async def test_a_cancelled_pop_takes_nothing_and_leaves_no_reply_behind(
     assert sorted(popped) == list(range(50))
 
 
-async def test_many_waiting_pops_keep_no_other_call_waiting(store: DataStore, client: Redis) -> None:
+@pytest.mark.parametrize(("queues", "blocked"), [(1, 1), (3, 3), (20, 5)])
+async def test_many_waiting_pops_keep_no_other_call_waiting(
+    store: DataStore, client: Redis, queues: int, blocked: int
+) -> None:
     async with anyio.create_task_group() as tasks:
-        for _ in range(20):
-            tasks.start_soon(store.queue.pop, "jobs")
-        await until_blocked(client, "brpop", 5)
+        for number in range(20):
+            tasks.start_soon(store.queue.pop, f"jobs-{number % queues}")
+        await until_blocked(client, "brpop", blocked)
         with anyio.fail_after(10):
             for _ in range(20):
                 assert await store.cache.get("key", default="there") == "there"
@@ -267,12 +297,31 @@ async def test_many_waiting_pops_share_what_comes(store: DataStore) -> None:
     assert sorted(task.result() for task in popping) == list(range(20))
 
 
+async def test_pops_and_leases_that_wait_without_a_connection_of_their_own_get_what_comes(
+    store: DataStore, client: Redis
+) -> None:
+    async def leased(name: str) -> list[Any]:
+        async with store.queue.lease(name) as lease:
+            return [item.value for item in lease]
+
+    async with asyncio.TaskGroup() as tasks:
+        names = [f"jobs-{number}" for number in range(12)]
+        popping = [tasks.create_task(store.queue.pop(name)) for name in names]
+        await until_blocked(client, "brpop", 5)
+        leasing = [tasks.create_task(leased(f"leased-{name}")) for name in names]
+        for name in names:
+            await store.queue.push(name, name)
+            await store.queue.push(f"leased-{name}", name)
+    assert [task.result() for task in popping] == names
+    assert [task.result() for task in leasing] == [[name] for name in names]
+
+
 async def test_a_pop_keeps_its_timeout_while_all_blocking_connections_are_taken(
     store: DataStore, client: Redis
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        for _ in range(60):
-            tasks.start_soon(store.queue.pop, "jobs")
+        for number in range(60):
+            tasks.start_soon(store.queue.pop, f"jobs-{number % 12}")
         await until_blocked(client, "brpop", 5)
         with anyio.fail_after(5):  # one after the other, each for a second, those before it take longer
             assert await store.queue.pop("others", timeout=0.2, default="nothing") == "nothing"

@@ -1,4 +1,4 @@
-"""`python -m nodeflow.storage.embedded FOLDER --idle SECONDS`: leave a watchdog with its server behind."""
+"""`python -m nodeflow.storage.embedded FOLDER`: leave a watchdog with its server behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from nodeflow.storage.embedded.launcher import launch
+from nodeflow.storage.embedded.process import FSYNC, ServerOptions
 
 
 def main() -> int:
@@ -14,8 +15,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nodeflow.storage.embedded", description=__doc__)
     parser.add_argument("folder", type=Path, help="the .nodeflow folder that holds the server's data")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds without a client before it stops")
+    parser.add_argument("--fsync", choices=FSYNC, default="everysec", help="when writes are forced to the disk")
     options = parser.parse_args()
-    return launch(options.folder, options.idle)
+    return launch(options.folder, ServerOptions(options.idle, options.fsync))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from nodeflow.errors import EmbeddedServerError
 from nodeflow.storage.embedded.client import WATCHDOG_NAME, Line, RefusedError
 from nodeflow.storage.embedded.locks import FileLock
 from nodeflow.storage.embedded.paths import ServerPaths, make_folders
-from nodeflow.storage.embedded.process import ServerKilledError, ServerProcess, find_or_start
+from nodeflow.storage.embedded.process import ServerKilledError, ServerOptions, ServerProcess, find_or_start
 
 KILLED = 75
 """The launcher's exit code for "try again", as EX_TEMPFAIL in sysexits.h."""
@@ -34,12 +34,12 @@ _RECONNECT_AFTER = 0.05
 _log = logging.getLogger("watchdog")
 
 
-def launch(folder: Path, idle: float) -> int:
+def launch(folder: Path, options: ServerOptions) -> int:
     """Leave a watchdog behind and return as soon as its server answers.
 
     Args:
         folder: the project's `.nodeflow`.
-        idle: after how many seconds without a client the server stops.
+        options: how the server is run.
 
     Returns:
         The exit code: 0 when there is a watchdog with a server, ours or one that was there before; KILLED
@@ -55,7 +55,7 @@ def launch(folder: Path, idle: float) -> int:
     os.close(reader)
     os.setsid()
     try:
-        return _watch(ServerPaths.of(folder), idle, writer)
+        return _watch(ServerPaths.of(folder), options, writer)
     except (EmbeddedServerError, OSError) as error:
         _log.error("%s", error)
         return 1
@@ -66,12 +66,12 @@ def _reason(watchdog: int) -> int:
     return KILLED if os.WIFSIGNALED(status) else 1
 
 
-def _watch(paths: ServerPaths, idle: float, ready: int) -> int:
+def _watch(paths: ServerPaths, options: ServerOptions, ready: int) -> int:
     make_folders(paths)
     lock = FileLock.wait_for(paths.watch_lock, _LOCK_PATIENCE)
     if lock is not None:
         lock.write_pid(os.getpid())
-        watchdog = Watchdog(paths, idle, lock)
+        watchdog = Watchdog(paths, options, lock)
     with suppress(BrokenPipeError):  # whoever waited for us was killed
         os.write(ready, b"1")
     os.close(ready)
@@ -83,16 +83,16 @@ class Watchdog:
 
     Args:
         paths: the server's files.
-        idle: after how many seconds without a client it stops the server.
+        options: how the server is run.
         lock: the held watch lock.
 
     Raises:
         EmbeddedServerError: the server can't be started.
     """
 
-    def __init__(self, paths: ServerPaths, idle: float, lock: FileLock) -> None:
-        self._paths, self._idle, self._lock = paths, idle, lock
-        self._tick = max(_RECONNECT_AFTER, min(1.0, idle / 4))
+    def __init__(self, paths: ServerPaths, options: ServerOptions, lock: FileLock) -> None:
+        self._paths, self._options, self._lock = paths, options, lock
+        self._tick = max(_RECONNECT_AFTER, min(1.0, options.idle / 4))
         self._pause = 0.0
         self._told_to_stop = False
         self._line: Line | None = None
@@ -175,7 +175,7 @@ class Watchdog:
         connections = facts["total_connections_received"] if facts else ""
         if not facts or int(facts["connected_clients"]) > 1 or connections != self._connections:
             self._connections, self._busy_at = connections, time.monotonic()
-        return time.monotonic() - self._busy_at >= self._idle
+        return time.monotonic() - self._busy_at >= self._options.idle
 
     def _stop_unless_starting(self) -> bool:
         lock = None
@@ -186,7 +186,7 @@ class Watchdog:
         try:
             if not self._is_idle():
                 return False
-            _log.info("no client for %g s: stopping", self._idle)
+            _log.info("no client for %g s: stopping", self._options.idle)
             if self._shut_down():
                 return True
         finally:
@@ -226,7 +226,7 @@ class Watchdog:
     def _find_or_start(self) -> ServerProcess:
         while True:
             try:
-                return find_or_start(self._paths)
+                return find_or_start(self._paths, self._options)
             except ServerKilledError as error:
                 _log.warning("%s", error)
                 self._count_death()

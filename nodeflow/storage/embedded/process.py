@@ -9,11 +9,32 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from attrs import field, frozen
+from attrs.validators import in_
+
 from nodeflow.errors import EmbeddedServerError
 from nodeflow.storage.embedded.binary import find_binary
 from nodeflow.storage.embedded.client import pulse
 from nodeflow.storage.embedded.locks import POLL, FileLock, holder, is_held
 from nodeflow.storage.embedded.paths import ServerPaths
+
+FSYNC = ("everysec", "always", "no")
+"""What Valkey's `appendfsync` can be: when what was written is forced to the disk."""
+
+
+@frozen
+class ServerOptions:
+    """How a server is run.
+
+    Args:
+        idle: after how many seconds without a client it stops.
+        fsync: when what was written is forced to the disk, one of `FSYNC`. The death of the server alone loses
+            nothing with any; a crash of the machine costs up to a second of writes, or none with `always`.
+    """
+
+    idle: float = 60.0
+    fsync: str = field(default="everysec", validator=in_(FSYNC))
+
 
 LOCK_PATIENCE = 5.0
 """Seconds to wait for the data's lock: a server that just ends still writes, and so may its rewriting child."""
@@ -67,7 +88,7 @@ class ServerProcess:
                 os.kill(pid, signal.SIGKILL)
 
 
-def find_or_start(paths: ServerPaths) -> ServerProcess:
+def find_or_start(paths: ServerPaths, options: ServerOptions) -> ServerProcess:
     """The server that answers at the socket, else a new one on what was saved.
 
     Raises:
@@ -78,7 +99,7 @@ def find_or_start(paths: ServerPaths) -> ServerProcess:
     while not (found := pulse(paths.socket)).alive:
         lock = FileLock.take(paths.data_lock)
         if lock is not None:
-            return _start(paths, lock)
+            return _start(paths, options, lock)
         if time.monotonic() >= deadline:
             raise EmbeddedServerError(
                 f"another server ({holder(paths.data_lock)}) holds {paths.data_lock}, so no second one may run on "
@@ -88,11 +109,11 @@ def find_or_start(paths: ServerPaths) -> ServerProcess:
     return ServerProcess(paths)
 
 
-def _start(paths: ServerPaths, lock: FileLock) -> ServerProcess:
+def _start(paths: ServerPaths, options: ServerOptions, lock: FileLock) -> ServerProcess:
     binary = find_binary()
     try:
         child = subprocess.Popen(
-            [binary, *_arguments(paths)], stdin=subprocess.DEVNULL, cwd="/", pass_fds=[lock.descriptor]
+            [binary, *_arguments(paths, options)], stdin=subprocess.DEVNULL, cwd="/", pass_fds=[lock.descriptor]
         )
         lock.write_pid(child.pid)
     except OSError as error:
@@ -122,8 +143,8 @@ def _await_answer(socket: Path, child: subprocess.Popen[bytes]) -> None:
         time.sleep(POLL)
 
 
-def _arguments(paths: ServerPaths) -> list[str]:
-    options = {
+def _arguments(paths: ServerPaths, options: ServerOptions) -> list[str]:
+    arguments = {
         "port": "0",
         "unixsocket": str(paths.socket),
         "unixsocketperm": "600",
@@ -131,9 +152,9 @@ def _arguments(paths: ServerPaths) -> list[str]:
         "daemonize": "no",
         "logfile": "",  # standard output, which is the log that we were given
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": options.fsync,
         "aof-load-truncated": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
-    return [part for name, value in options.items() for part in (f"--{name}", value)]
+    return [part for name, value in arguments.items() for part in (f"--{name}", value)]

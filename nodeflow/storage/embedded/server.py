@@ -14,6 +14,7 @@ from nodeflow.errors import EmbeddedServerError
 from nodeflow.storage.embedded.client import STATUS_NAME, WATCHDOG_NAME, Line, Pulse, RefusedError, pulse
 from nodeflow.storage.embedded.locks import FileLock, holder, is_held
 from nodeflow.storage.embedded.paths import ServerPaths, check_folders, make_folders
+from nodeflow.storage.embedded.process import ServerOptions
 from nodeflow.storage.embedded.spawn import spawn_watchdog
 
 _POLL = 0.05
@@ -45,7 +46,7 @@ class ServerStatus:
     keys: int
 
 
-def start(folder: Path, idle: float = 60.0, *, within: float = 15.0) -> Path:
+def start(folder: Path, idle: float = 60.0, *, fsync: str = "everysec", within: float = 15.0) -> Path:
     """See to it that the folder's server runs; quick when it does. Blocks: call it in a worker thread.
 
     Any number of processes may call it at once: one starts the server, which all of them share.
@@ -53,6 +54,7 @@ def start(folder: Path, idle: float = 60.0, *, within: float = 15.0) -> Path:
     Args:
         folder: the project's `.nodeflow`, created where it is missing.
         idle: after how many seconds without a client a server that this call starts stops.
+        fsync: when what it writes is forced to the disk, one of `FSYNC`; one that runs already keeps its own.
         within: how many seconds the server may give no answer; while it says that it loads, they don't count.
 
     Returns:
@@ -64,7 +66,7 @@ def start(folder: Path, idle: float = 60.0, *, within: float = 15.0) -> Path:
     paths = ServerPaths.of(folder)
     with _system_errors(paths):
         make_folders(paths)
-        _bring_up(paths, idle, within)
+        _bring_up(paths, ServerOptions(idle, fsync), within)
     return paths.socket
 
 
@@ -131,7 +133,7 @@ def stop(folder: Path, *, within: float = 15.0) -> bool:
             lock.release()
 
 
-def _bring_up(paths: ServerPaths, idle: float, within: float) -> None:
+def _bring_up(paths: ServerPaths, options: ServerOptions, within: float) -> None:
     lock: FileLock | None = None
     deadline = time.monotonic() + within
     try:
@@ -144,7 +146,7 @@ def _bring_up(paths: ServerPaths, idle: float, within: float) -> None:
             if is_held(paths.watch_lock):
                 time.sleep(_POLL)
             elif lock is not None:
-                spawn_watchdog(paths, idle, left)
+                spawn_watchdog(paths, options, left)
             else:  # with the lock look again: somebody may have started it just before
                 lock = FileLock.wait_for(paths.start_lock, _POLL)
     finally:

@@ -12,6 +12,7 @@ from nodeflow.errors import EmbeddedServerError
 from nodeflow.storage.embedded import binary
 from nodeflow.storage.embedded.launcher import KILLED
 from nodeflow.storage.embedded.paths import ServerPaths
+from nodeflow.storage.embedded.process import ServerOptions
 
 LOG_BYTES = 1 << 20
 """A log that is larger is set aside, as `server.log.1`, before the next start."""
@@ -19,12 +20,12 @@ LOG_BYTES = 1 << 20
 _LAST_LINES = 12
 
 
-def spawn_watchdog(paths: ServerPaths, idle: float, within: float) -> None:
+def spawn_watchdog(paths: ServerPaths, options: ServerOptions, within: float) -> None:
     """Have the launcher leave a watchdog behind; call it under the start lock.
 
     Args:
         paths: the server's files.
-        idle: after how many seconds without a client the server stops.
+        options: how the server is run.
         within: how many seconds to wait; after them the watchdog may come up still.
 
     Raises:
@@ -36,7 +37,7 @@ def spawn_watchdog(paths: ServerPaths, idle: float, within: float) -> None:
     log = os.open(paths.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         before = os.fstat(log).st_size
-        code = _run(paths, idle, within, log)
+        code = _run(paths, options, within, log)
         if code > 0 and code != KILLED:  # whoever was killed left no reason not to try again
             said = os.pread(log, LOG_BYTES, before).decode(errors="replace")
             raise EmbeddedServerError(_failure(paths, said))
@@ -44,12 +45,12 @@ def spawn_watchdog(paths: ServerPaths, idle: float, within: float) -> None:
         os.close(log)
 
 
-def _run(paths: ServerPaths, idle: float, within: float, log: int) -> int:
+def _run(paths: ServerPaths, options: ServerOptions, within: float, log: int) -> int:
     """The launcher's exit code, 0 where it takes too long."""
     # -P: the user's own files must not shadow the standard library in the watchdog.
     module = ["-P", "-m", "nodeflow.storage.embedded"]
     with subprocess.Popen(
-        [sys.executable, *module, str(paths.folder), "--idle", str(idle)],
+        [sys.executable, *module, str(paths.folder), "--idle", str(options.idle), "--fsync", options.fsync],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

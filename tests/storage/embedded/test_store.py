@@ -34,7 +34,7 @@ async def test_a_server_that_stops_between_start_and_first_use_is_started_again(
 ) -> None:
     start, calls = embedded.start, []
 
-    def start_and_stop_once(*arguments: object) -> Path:
+    def start_and_stop_once(*arguments: object, **_: object) -> Path:
         calls.append(arguments)
         socket = start(folder)
         if len(calls) == 1:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Takes or renews a claim. KEYS: the claim; ARGV: holder, milliseconds, a holder that is known to be dead
 -- Returns who holds it now.
 local holder = redis.call('GET', KEYS[1])

@@ -1,0 +1,214 @@
+"""The heartbeat: one thread with a connection of its own says for all consumers of a process that they live.
+
+An event loop that a long synchronous node holds up doesn't stop it. It also looks after the leases of dead consumers
+of the same queues, so that no central janitor is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import redis
+from attrs import define, field, frozen
+from redis import asyncio as aioredis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.link import Link
+from nodeflow.storage.scripts import script
+from nodeflow.storage.session import Session
+
+_BEATS_PER_LEASE = 4
+_LONGEST_PAUSE = 2.5
+"""Seconds between two beats at most, so that a dead consumer's items come back soon after its lease."""
+
+_IDLE_LEASES = 4
+"""After how many lease times without any work a consumer falls silent."""
+
+_SYNC = {
+    aioredis.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
+    aioredis.SSLConnection: redis.SSLConnection,
+}
+
+
+@define(eq=False)
+class Member:
+    """A consumer of one queue, as this process is it.
+
+    Args:
+        keys: the queue's keys.
+        consumer: its name.
+        has_begun: whether it has leased before.
+    """
+
+    keys: tuple[str, ...]
+    consumer: str
+    has_begun: bool = False
+    held: set[int] = field(factory=set, init=False)
+    """The numbers of its open leases."""
+    abandoned: set[int] = field(factory=set, init=False)
+    """The numbers of leases that could not be given back when they should have been."""
+    last_use: float = field(factory=time.monotonic, init=False)
+
+
+@frozen
+class Rhythm:
+    """How often a heart beats, and for whom.
+
+    Args:
+        session: the session whose consumers they are.
+        lease_seconds: how long a consumer may be silent.
+        max_deliveries: how often an item may fail alone.
+    """
+
+    session: str
+    lease_seconds: float
+    max_deliveries: int
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two beats."""
+        return min(self.lease_seconds / _BEATS_PER_LEASE, _LONGEST_PAUSE)
+
+    @property
+    def milliseconds(self) -> int:
+        """How long a sign of life is valid."""
+        return max(1, round(self.lease_seconds * 1000))
+
+
+def heart_of(connection: RedisConnection, session: Session) -> Heart:
+    """The heart of a session, which leaves its queues when the store is closed."""
+    return session.part("heart", lambda: _begun(connection, session))
+
+
+def _begun(connection: RedisConnection, session: Session) -> Heart:
+    settings, stats, loop = connection.settings, connection.stats, session.loop
+
+    def count(back: int, dead: int) -> None:
+        stats.recovered += back
+        stats.dead += dead
+
+    def report(back: int, dead: int) -> None:
+        with suppress(RuntimeError):  # the event loop may be closed
+            loop.call_soon_threadsafe(count, back, dead)
+
+    async def leave() -> None:
+        for member in heart.members:
+            await connection.last_words("leave", member.keys, [member.consumer, session.id])
+
+    rhythm = Rhythm(session.id, settings.lease_seconds, settings.max_deliveries)
+    heart = Heart(session.link, rhythm, report)
+    session.before_end(leave)
+    session.at_the_end(heart.stop)
+    return heart
+
+
+class Heart:
+    """The consumers of a session and the thread that beats for them, which begins with the first.
+
+    Args:
+        link: where the server is.
+        rhythm: how often it beats, and for whom.
+        report: called in the thread with how many items came back and how many died.
+    """
+
+    def __init__(self, link: Link, rhythm: Rhythm, report: Callable[[int, int], None]) -> None:
+        self.rhythm = rhythm
+        self._options, self._has_flags, self._report = link.options, link.has_flags, report
+        self._writers: set[tuple[tuple[str, str], str]] = set()
+        self._members: dict[tuple[str, str], Member] = {}
+        self._numbers = itertools.count(1)
+        self._ends = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def write_as(self, keys: tuple[str, str], writer: str) -> None:
+        """Beat for a writer of a queue."""
+        self._writers.add((keys, writer))
+        self._begin()
+
+    def write_no_more(self, keys: tuple[str, str], writer: str) -> None:
+        """Let a writer fall silent."""
+        self._writers.discard((keys, writer))
+
+    def member(self, keys: tuple[str, ...], consumer: str) -> Member:
+        """The consumer of this name of this queue; from now on the heart beats for it."""
+        member = self._members.get((keys[0], consumer))
+        if member is None:
+            member = self._members[keys[0], consumer] = Member(keys, consumer)
+        member.last_use = time.monotonic()
+        self._begin()
+        return member
+
+    def next_number(self) -> int:
+        """A number that no other lease of the session has."""
+        return next(self._numbers)
+
+    @property
+    def members(self) -> list[Member]:
+        """All consumers."""
+        return list(self._members.values())
+
+    def stop(self) -> None:
+        """End the thread, and wait a moment for its connection to be closed."""
+        self._writers.clear()
+        self._ends.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self.rhythm.pause)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="nodeflow heartbeat", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        client = self._connect()
+        try:
+            while not self._ends.wait(self.rhythm.pause):
+                with suppress(redis.RedisError, OSError):  # the next beat tries again
+                    self._beat(client)
+        finally:
+            client.close()
+
+    def _beat(self, client: redis.Redis) -> None:
+        silent = time.monotonic() - max(60.0, _IDLE_LEASES * self.rhythm.lease_seconds)
+        for key, member in list(self._members.items()):
+            if not member.held and not member.abandoned and member.last_use < silent:
+                self._members.pop(key, None)
+                continue
+            numbers = list(member.abandoned)
+            rhythm = self.rhythm
+            arguments = [member.consumer, rhythm.session, rhythm.milliseconds, rhythm.max_deliveries, *numbers]
+            back, dead = self._evaluate(client, "beat", [len(member.keys), *member.keys, *arguments])
+            member.abandoned.difference_update(numbers)
+            if back or dead:
+                self._report(back, dead)
+        for keys, writer in list(self._writers):
+            self._evaluate(client, "writers", [2, *keys, "beat", self.rhythm.milliseconds, self.rhythm.session, writer])
+
+    def _evaluate(self, client: redis.Redis, name: str, rest: list[Any]) -> Any:
+        source = script(name, self._has_flags)
+        try:
+            return cast("Any", client).execute_command("EVALSHA", source.digest, *rest)
+        except redis.exceptions.NoScriptError:
+            return cast("Any", client).execute_command("EVAL", source.text, *rest)
+
+    def _connect(self) -> redis.Redis:
+        options = dict(self._options)
+        kind = options.pop("connection_class", None)
+        patience = max(0.5, min(10.0, self.rhythm.lease_seconds / 2))
+        pool = redis.ConnectionPool(
+            connection_class=_SYNC.get(kind, redis.Connection),
+            **options,
+            max_connections=1,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=patience,
+            socket_connect_timeout=patience,
+        )
+        return redis.Redis(connection_pool=pool)

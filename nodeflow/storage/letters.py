@@ -1,0 +1,62 @@
+"""The dead letters of a queue: items that can't be handled, kept until somebody decides about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import redis
+
+from nodeflow.errors import StorageError, UsageError
+from nodeflow.storage.arguments import clean, whole
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.envelopes import DeadLetter, open_letter
+from nodeflow.storage.keys import Keys
+
+_SHOWN_BYTES = 1 << 20
+_PORTION = 500
+
+
+async def read_letters(connection: RedisConnection, keys: Keys, name: str, start: int, stop: int) -> list[DeadLetter]:
+    """The dead letters of a queue, oldest first, from place start to stop; -1 is the last one of all."""
+    whole("start", start, 0)
+    whole("stop", stop, -1)
+    arguments = [start, stop, _SHOWN_BYTES]
+    found = await connection.run_script("letters", keys.all_of(name), arguments, f"read the dead letters of '{name}'")
+    return [open_letter(data, int(size)) for data, size in found]
+
+
+async def settle_letters(
+    connection: RedisConnection, keys: Keys, name: str, what: Literal["requeue", "discard"], ids: Iterable[str] | None
+) -> int:
+    """Put dead letters back in front of what waits, or remove them for good; how many those were.
+
+    Args:
+        ids: which; None means all.
+
+    Raises:
+        UsageError: one of them is no dead letter; nothing was done.
+    """
+    if ids is None:
+        count = more = await _settle(connection, keys, name, what, ["all", _PORTION])
+        while more == _PORTION:
+            more = await _settle(connection, keys, name, what, ["all", _PORTION])
+            count += more
+        return count
+    chosen = [clean(ids)] if isinstance(ids, str) else list(dict.fromkeys(map(clean, ids)))
+    return await _settle(connection, keys, name, what, ["some", *chosen]) if chosen else 0
+
+
+async def _settle(connection: RedisConnection, keys: Keys, name: str, what: str, which: list[Any]) -> int:
+    session = await connection.session()
+    every = keys.all_of(name)
+    with session.lane() as (lane, number):
+        try:
+            arguments = [lane, number, what, *which]
+            sent = keys.sent(every[0], session.id)
+            return int(await connection.step("settle_letters", [*every, sent], arguments, f"{what} from '{name}'"))
+        except StorageError as error:
+            if isinstance(error.__cause__, redis.ResponseError) and "NOLETTER" in str(error):
+                letter = str(error).partition("NOLETTER ")[2].partition(" script:")[0]
+                raise UsageError(f"queue {name!r} has no dead letter {letter!r}; nothing was changed") from error
+            raise

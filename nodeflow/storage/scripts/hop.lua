@@ -1,0 +1,157 @@
+#!lua
+-- One hop: counts, saves states, pushes what was produced, and acknowledges what it came from: all or nothing, once.
+-- KEYS: sent; the lease's queue when there is a lease; the job's hash when there are counts; the states' keys;
+--       a queue for each push; a queue for each lot of dead letters
+-- ARGV: the plan as JSON, then the states' values, the pushed values, the dead letters
+-- Lua has no rollback, so all that can be refused is looked at first, and the acknowledgement comes last.
+--#include lib_keys lib_once lib_envelopes lib_leases
+local plan = cjson.decode(ARGV[1])
+local key, argument = 1, 1
+
+local function next_key()
+  key = key + 1
+  return KEYS[key]
+end
+
+local function next_queue()
+  local queue = queue_at(key + 1)
+  key = key + QUEUE_KEYS
+  return queue
+end
+
+local function take_arguments(number)
+  local first = argument + 1
+  argument = argument + number
+  return first, argument
+end
+
+local sent = KEYS[1]
+local before = done_before(sent, plan.lane, plan.number)
+if before then
+  return before
+end
+
+local queue, lease
+if plan.lease then
+  queue = next_queue()
+  local holder, epoch = holder_of(plan.lease)
+  lease = read_lease(queue, plan.lease)
+  if not lease or sign_of(queue, holder) ~= epoch then
+    return redis.error_reply('LEASELOST the lease ' .. plan.lease .. ' is not open')
+  end
+  redis.call('PEXPIRE', queue.alive .. ':' .. holder, plan.milliseconds)
+end
+local job = #plan.counts > 0 and next_key() or nil
+local states = {}
+for place = 1, plan.states do states[place] = next_key() end
+local targets, burials = {}, {}
+for place = 1, #plan.pushes do targets[place] = next_queue() end
+for place = 1, #plan.dead do burials[place] = next_queue() end
+
+local function must_be(kind, name)
+  local found = redis.call('TYPE', name).ok
+  if found ~= kind and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. name .. ' holds a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+-- Which target has no room, or what can't be done at all.
+local function obstacle()
+  local problem = job and must_be('hash', job)
+  for place, target in ipairs(targets) do
+    problem = problem or must_be('list', target.main)
+    local room, bound = room_in(target)
+    local number = plan.pushes[place]
+    if not room and plan.is_full_server then
+      problem = problem or redis.error_reply('OOM the server is full, and queue ' .. target.main .. ' has no bound')
+    elseif room and room < number and not (number > bound and room == bound) then
+      say_full(target)
+      problem = problem or {0, place}
+    end
+  end
+  for _, target in ipairs(burials) do
+    problem = problem or must_be('zset', target.dead) or must_be('hash', target.letters)
+  end
+  return problem
+end
+
+local problem = obstacle()
+if problem then
+  return problem
+end
+
+for place = 1, #plan.counts, 2 do
+  redis.call('HINCRBY', job, plan.counts[place], plan.counts[place + 1])
+end
+if job then
+  redis.call('EXPIRE', job, KEEP)
+end
+for place = 1, plan.states do
+  redis.call('SET', states[place], ARGV[take_arguments(1)])
+end
+for place, target in ipairs(targets) do
+  local first, last = take_arguments(plan.pushes[place])
+  push_all('LPUSH', target.main, ARGV, first, last)
+  count(target, 'pushed', plan.pushes[place])
+end
+local now = server_time()
+for place, target in ipairs(burials) do
+  local first, last = take_arguments(plan.dead[place])
+  for index = first, last do
+    bury(target, {id = plan.id .. '.' .. index, attempt = 1}, ARGV[index], plan.reason, now + index - first)
+  end
+  count(target, 'pushed', plan.dead[place])
+end
+
+-- What lies at a place, and nothing there from now on; nil when that was so before.
+local function take_out(place)
+  local data = redis.call('LINDEX', list_of(queue, plan.lease), -1 - place)
+  if not data or data == done_mark(plan.lease) then
+    return nil
+  end
+  redis.call('LSET', list_of(queue, plan.lease), -1 - place, done_mark(plan.lease))
+  lease.left = lease.left - 1
+  return data
+end
+
+local function send_back(place, delay, reason)
+  local data = take_out(place)
+  if data then
+    local head, element = item_at(lease, plan.lease, place, data)
+    head.attempt = head.attempt + 1
+    head.error = reason
+    if delay > 0 then
+      redis.call('ZADD', queue.delayed, now + delay, seal(head, element))
+    else
+      redis.call('RPUSH', queue.returned, seal(head, element))
+    end
+  end
+end
+
+local function let_die(place, reason)
+  local data = take_out(place)
+  if data then
+    local head, element = item_at(lease, plan.lease, place, data)
+    bury(queue, head, element, reason, now)
+  end
+end
+
+if lease then
+  for place = #plan.retries, 1, -1 do send_back(unpack(plan.retries[place])) end
+  for _, each in ipairs(plan.buried) do let_die(unpack(each)); now = now + 1 end
+  local open_before = lease.left
+  if plan.done == true then
+    lease.left = 0
+  else
+    for _, place in ipairs(plan.done) do take_out(place) end
+  end
+  if open_before > lease.left then
+    count(queue, 'done', open_before - lease.left)
+  end
+  if lease.left == 0 then
+    close_lease(queue, plan.lease)
+  else
+    write_lease(queue, plan.lease, lease)
+  end
+end
+return remember(sent, plan.lane, plan.number, {1, lease and lease.left or 0})

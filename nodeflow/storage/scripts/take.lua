@@ -1,0 +1,112 @@
+#!lua flags=allow-oom
+-- Takes up to n items into a lease: those that came back first, then what waits; a suspect one alone.
+-- KEYS: a queue. ARGV: n, bytes, the largest element; consumer, its session, whether this session was it before (0, 1),
+--       the lease's number, milliseconds of a lease, most deliveries
+-- Returns the epoch, the number of envelopes, how many came back or died on the way, milliseconds until a delayed
+-- item is due (-1 for none), and the items, oldest first.
+--#include lib_keys lib_envelopes lib_leases lib_delays
+local queue = queue_at(1)
+local wanted, budget, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local consumer, session, number = ARGV[4], ARGV[5], ARGV[7]
+local now = server_time()
+local recovered, died = 0, 0
+
+local epoch, holder = sign_of(queue, consumer)
+if holder ~= session then
+  if holder and ARGV[6] == '1' then
+    return redis.error_reply('LEASELOST another process has taken over as consumer ' .. consumer)
+  end
+  epoch = string.format('%.0f', math.max(now, (tonumber(epoch) or 0) + 1))
+  redis.call('SET', queue.alive .. ':' .. consumer, epoch .. ' ' .. session, 'PX', ARGV[8])
+  recovered, died = recover(queue, tonumber(ARGV[9]), now)
+end
+
+local id = consumer .. ':' .. epoch .. ':' .. number
+local lease = read_lease(queue, id)
+if lease then  -- the reply was lost
+  local items = redis.call('LRANGE', list_of(queue, id), 0, -1)
+  local oldest_first = {}
+  for index = #items, 1, -1 do oldest_first[#oldest_first + 1] = items[index] end
+  return {epoch, lease.envelopes, recovered, died, -1, oldest_first}
+end
+
+-- The oldest elements of a list, oldest first, up to so many and so many bytes; their size, and that of the largest.
+local function oldest(key, most, bytes)
+  local found, size, widest, chunk = {}, 0, 0, math.min(most, 16)
+  while chunk > 0 do
+    local part = redis.call('LRANGE', key, -#found - chunk, -#found - 1)
+    local number = #found
+    for index = #part, 1, -1 do
+      local element = part[index]
+      number = number + 1
+      found[number] = element
+      size = size + #element
+      if #element > widest then widest = #element end
+    end
+    if #part < chunk or size >= bytes then
+      break
+    end
+    chunk = math.min(most - #found, math.max(1, math.floor((bytes - size) * #found / math.max(size, 1))))
+  end
+  return found, size, widest
+end
+
+local taken, envelopes, gone, is_alone, used = {}, 0, 0, false, 0
+
+-- Moves an element into the lease, or to the dead letters when it is too large for any client.
+local function keep(element, place, is_envelope)
+  local size = #element
+  if is_envelope and size > largest then
+    size = size - (string.find(element, '\n', 1, true) or 0)
+  end
+  if size <= largest then
+    taken[#taken + 1] = element
+    if is_envelope then envelopes = envelopes + 1 end
+    return
+  end
+  local head, rest = nil, nil
+  if is_envelope then head, rest = open(element) end
+  local reason = string.format('%d bytes, more than the %d that an item may have', size, largest)
+  bury(queue, head or {id = id .. '.x' .. place, attempt = 1}, rest or element, reason, now + place)
+  died = died + 1
+end
+
+local is_plain = redis.call('EXISTS', queue.delayed, queue.returned) == 0
+if not is_plain then
+  local is_more_due = bring_due(queue, now)
+  local back = {}
+  back, used = oldest(queue.returned, wanted, budget)
+  for place, envelope in ipairs(back) do
+    local head = open(envelope)
+    if head and head.deaths then
+      if place > 1 then break end
+      is_alone = true
+    end
+    keep(envelope, place, true)
+    gone = place
+    if is_alone then break end
+  end
+  is_alone = is_alone or gone < #back or is_more_due
+end
+local bare, widest = {}, 0
+if not is_alone and gone < wanted and (gone == 0 or used < budget) then
+  bare, used, widest = oldest(queue.main, wanted - gone, budget - used)
+  if is_plain and widest <= largest then
+    taken = bare
+  else
+    for place, element in ipairs(bare) do keep(element, gone + place, false) end
+  end
+end
+
+local wait = -1
+if #taken == 0 then
+  wait = is_plain and -1 or wait_for_due(queue, now)
+else
+  -- Lua has no rollback, so the lease is there before an item is moved into it.
+  write_lease(queue, id, {at = now, bare = #taken - envelopes, envelopes = envelopes, left = #taken})
+  push_all('LPUSH', list_of(queue, id), taken, 1, #taken)
+end
+if gone > 0 then redis.call('LTRIM', queue.returned, 0, -gone - 1) end
+if #bare > 0 then redis.call('LTRIM', queue.main, 0, -#bare - 1) end
+if gone + #bare > 0 then say_room(queue) end
+return {epoch, envelopes, recovered, died, wait, taken}
