@@ -88,15 +88,15 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def machine(server: str) -> str:
+def machine(*versions: str) -> str:
     """The machine and the versions, on one line.
 
     Args:
-        server: the server's name and version.
+        versions: names and versions of what is measured beside Python and redis-py, the server's first.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    software = f"Python {platform.python_version()}, redis-py {version('redis')}, {server}"
+    software = ", ".join([f"Python {platform.python_version()}", f"redis-py {version('redis')}", *versions])
     return f"{_cpu_model()}, {cores} cores, load {load}; {platform.system()} {platform.release()}; {software}"
 
 

@@ -40,9 +40,21 @@ class Server:
         return float(facts["used_cpu_user"]) + float(facts["used_cpu_sys"])
 
     def keys(self) -> list[bytes]:
-        """The keys of this run."""
+        """The keys of this run, also those to which another package gave a prefix of its own."""
         with redis.Redis.from_url(self.url) as client:
-            return list(client.scan_iter(match=f"{self.prefix}*", count=1_000))
+            return list(client.scan_iter(match=f"*{self.prefix}*", count=1_000))
+
+    def check_empty(self) -> None:
+        """Remove the counts and marks that a round has left to expire; refuse what would stay, and items.
+
+        Raises:
+            AssertionError: there is something that would stay, or a list.
+        """
+        with redis.Redis.from_url(self.url) as client:
+            left = [key for key in self.keys() if client.type(key) == b"list" or client.ttl(key) == -1]
+        if left:
+            raise AssertionError(f"all items arrived, but the server still holds {left}")
+        self.clean()
 
     def clean(self) -> None:
         """Remove what this run has left behind."""
