@@ -11,8 +11,33 @@ from uuid import uuid4
 import pytest
 import redis
 
-from nodeflow.storage import DataStore, embedded
+from nodeflow.storage import DataStore
 from tests.project import Project
+from tests.servers import embedded_server, redis_server, why_no_redis
+
+HERE = Path(__file__).parent
+
+CORE = {"test_queue.py", "test_lease.py", "test_commit.py", "test_suspects.py", "test_processes.py"}
+"""The tests that are run once more on Redis each time; the others only by .ci/run, as slow ones."""
+
+ON_BOTH_SERVERS = (HERE / "storage", HERE / "engine" / "test_run.py", HERE / "faults")
+"""Tests that are run on Valkey and once more on Redis if they use `server_url`."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many tests are run at once: one on a server of yours, whose connections some tests count."""
+    return 0 if os.environ.get("NODEFLOW_TEST_URL") else min(max(os.cpu_count() or 1, 2), 4)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the core of the tests on both servers."""
+    if "server_url" not in metafunc.fixturenames or os.environ.get("NODEFLOW_TEST_URL"):
+        return
+    path = metafunc.definition.path
+    if any(path.is_relative_to(part) for part in ON_BOTH_SERVERS):
+        marks = () if path.name in CORE else (pytest.mark.slow,)
+        second = [] if why_no_redis() else [pytest.param("redis", marks=marks)]
+        metafunc.parametrize("server_url", ["valkey", *second], indirect=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,14 +47,29 @@ def _interruptible() -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server's URL: `NODEFLOW_TEST_URL` if set, else an embedded server of this test run."""
-    if url := os.environ.get("NODEFLOW_TEST_URL"):
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded server of this test run, or of this worker of it."""
+    with embedded_server(tmp_path_factory.mktemp("server")) as url:
         yield url
-        return
-    folder: Path = tmp_path_factory.mktemp("server")
-    yield f"unix://{embedded.start(folder)}"
-    embedded.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of this test run, or of this worker of it; skips where there is none to start."""
+    if reason := why_no_redis():
+        pytest.skip(reason)
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def server_url(request: pytest.FixtureRequest) -> str:
+    """The server's URL: `NODEFLOW_TEST_URL` if set, else that of the test's parameter, else an embedded one."""
+    if url := os.environ.get("NODEFLOW_TEST_URL"):
+        return url
+    url = request.getfixturevalue(f"{getattr(request, 'param', 'valkey')}_url")
+    assert isinstance(url, str)
+    return url
 
 
 @pytest.fixture

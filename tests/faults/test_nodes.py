@@ -132,7 +132,7 @@ def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -
     with project.started("run", "flow.py", "--quiet") as supervisor:
         eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
         children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
-        pids = eventually(lambda: found if len(found := children.read_text().split()) == 3 else None, 5, "three loops")
+        pids = eventually(lambda: found if len(found := children.read_text().split()) == 3 else None, 20, "three loops")
         assert pids is not None
         os.kill(int(pids[2]), signal.SIGKILL)
         _, errors = supervisor.communicate(timeout=30)

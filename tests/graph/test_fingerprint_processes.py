@@ -96,7 +96,7 @@ def test_a_hundred_nodes_take_less_than_a_second(project: Project) -> None:
     text = "".join(f"def node{i}(x):\n{body}    return node{(i * 7) % 100}(x)\n\n\n" for i in range(100))
     project.write("large.py", text)
     module = project.load("large")
-    start = time.perf_counter()
+    start = time.process_time()
     for number in range(100):
         fingerprint(getattr(module, f"node{number}"))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

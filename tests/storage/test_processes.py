@@ -53,6 +53,7 @@ async def lease(store):
 
 async def main(url, prefix, task, *arguments):
     async with DataStore.from_url(url, prefix=prefix) as store:
+        await store.queue.push("ready", task)
         print(json.dumps(await globals()[task](store, *map(int, arguments))))
 
 asyncio.run(main(*sys.argv[1:]))
@@ -79,10 +80,12 @@ async def test_every_item_of_two_pushing_processes_reaches_one_of_two_taking_one
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
         takers = [tasks.create_task(run(server_url, store.prefix, task)) for _ in range(2)]
+        assert [await store.queue.pop("ready", timeout=20) for _ in takers] == [task, task]
         async with asyncio.TaskGroup() as pushing:
             for who in ("0", "1"):
                 pushing.create_task(run(server_url, store.prefix, "push", who, str(ITEMS // 2)))
         await store.ledger("job").claim("closed")
+    assert await store.queue.clear("ready") == 2
     taken = [taker.result() for taker in takers]
     assert sorted([*taken[0], *taken[1]]) == [[pusher, number] for pusher in (0, 1) for number in range(ITEMS // 2)]
     if task == "pop":
