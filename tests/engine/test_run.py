@@ -61,7 +61,7 @@ def test_a_job_leaves_nothing_behind_that_does_not_go_by_itself(project: Project
     with redis.Redis.from_url(project.url) as client:
         left = client.keys(f"*{project.token}*")
         assert [key for key in left if client.ttl(key) == -1] == []
-        assert [key for key in left if not re.search(rb":(tally|done-steps:[^:]+)$", key)] == []
+        assert [key for key in left if not re.search(rb":(tally|done-steps:[^:]+:\d+)$", key)] == []
 
 
 def test_the_channels_are_named_after_the_nodes_at_their_ends(project: Project) -> None:

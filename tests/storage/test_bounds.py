@@ -222,10 +222,10 @@ async def test_what_waits_for_room_looks_no_more_than_twenty_times_a_second(serv
         async with started(work[what](store)):
             await until_waiting(store)
             began, before = time.monotonic(), [await calls(client, name) for name in ("evalsha", "brpop")]
-            await until_waiting(store, 10)
+            await until_waiting(store, 6)
             looks = [await calls(client, name) for name in ("evalsha", "brpop")]
-            assert time.monotonic() - began > 0.45  # ten looks take half a second at least
-            assert all(after - earlier <= 12 for after, earlier in zip(looks, before, strict=True))
+            assert time.monotonic() - began > 0.25  # six looks take three tenths of a second at least
+            assert all(after - earlier <= 8 for after, earlier in zip(looks, before, strict=True))
 
 
 async def test_a_hop_waits_for_room_and_keeps_its_lease_meanwhile(server_url: str, token: str) -> None:

@@ -73,7 +73,7 @@ async def test_the_heart_beats_over_tls_too(server: Server, port: int, verify: b
     ):
         await store.queue.push("jobs", 1)
         async with store.queue.lease("jobs", timeout=0) as lease:
-            await until_beaten(other, 12)  # each a tenth of a second: three leases long
+            await until_beaten(other, 9)  # each a tenth of a second: more than two leases
             assert values(lease) == [1]
             async with other.queue.lease("jobs", timeout=0) as nothing:
                 assert not nothing
