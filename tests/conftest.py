@@ -14,6 +14,7 @@ import redis
 from nodeflow.storage import DataStore
 from tests.project import Project
 from tests.servers import embedded_server, redis_server, why_no_redis
+from tests.storage.servers import Server, valkey
 
 HERE = Path(__file__).parent
 
@@ -90,6 +91,13 @@ async def store(server_url: str, token: str) -> AsyncIterator[DataStore]:
     """A store below a prefix of the test's own."""
     async with DataStore.from_url(server_url, prefix=f"{token}:") as store:
         yield store
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Valkey that has no clients but the test's, kept in memory only."""
+    with valkey(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

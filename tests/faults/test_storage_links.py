@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,17 +16,11 @@ from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, link
 from tests.faults.balance import all_values, balanced
 from tests.faults.proxy import Proxy, proxied
-from tests.storage.servers import Server, valkey
+from tests.storage.servers import Server
 from tests.storage.waiting import execute, started
 from tests.support import until
 
 ITEMS = 1_500
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with valkey(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from nodeflow.errors import EmbeddedServerError, StorageError, StorageFullError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, embedded
 from tests.faults.balance import all_values, balanced
-from tests.storage.servers import Server, valkey
+from tests.storage.servers import Server
 from tests.storage.waiting import execute, started
 from tests.support import until
 
@@ -101,12 +101,6 @@ async def test_one_that_was_stopped_on_purpose_is_not_started_again_by_those_who
         with pytest.raises(StorageError, match=r"was lost|can't reach"):
             await store.queue.length("jobs")
         assert embedded.status(folder) is None
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with valkey(tmp_path) as server:
-        yield server
 
 
 async def test_a_full_server_can_still_be_emptied(server: Server) -> None:

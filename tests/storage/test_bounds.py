@@ -6,9 +6,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from redis.asyncio import Redis
 from nodeflow.errors import LeaseLostError, QueueFullError, StoreClosedError
 from nodeflow.storage import DataStore
 from tests.storage.looking import balanced, calls, drained, values
-from tests.storage.servers import Server, valkey
+from tests.storage.servers import Server
 from tests.storage.waiting import started
 from tests.support import until
 
@@ -60,12 +59,6 @@ async def other(server_url: str, store: DataStore) -> AsyncIterator[DataStore]:
     """Another store on the same queues."""
     async with DataStore.from_url(server_url, prefix=store.prefix) as other:
         yield other
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with valkey(tmp_path) as server:
-        yield server
 
 
 @asynccontextmanager

@@ -26,12 +26,6 @@ PEM = Path(__file__).with_name("localhost.pem")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with valkey(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Server]:
     with valkey(tmp_path, "--requirepass", SECRET) as server:
         yield server

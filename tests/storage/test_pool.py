@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,18 +13,11 @@ from redis.asyncio import Redis
 
 from nodeflow.storage import DataStore
 from tests.storage.looking import balanced, calls, values
-from tests.storage.servers import Server, valkey
+from tests.storage.servers import Server
 from tests.storage.waiting import started, until_blocked
 from tests.support import until
 
 QUEUES = [f"jobs-{number}" for number in range(10)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server that has no clients but the test's."""
-    with valkey(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,11 @@ from nodeflow.errors import StorageConnectionError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore
 from tests.storage.looking import balanced, calls, values
-from tests.storage.servers import Server, played, relay_to, valkey
+from tests.storage.servers import Server, played, relay_to
 from tests.storage.waiting import started
 from tests.support import until
 
 PEM = Path(__file__).with_name("localhost.pem")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with valkey(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
