@@ -36,13 +36,13 @@ def why_no_redis() -> str:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis that keeps its data in memory only, for the length of the context; its URL.
+    """A Redis that keeps its data on disk, as the embedded server does, for the length of the context; its URL.
 
     Args:
-        folder: where its socket lies.
+        folder: where its socket and its data lie.
     """
     socket = folder / "redis.sock"
-    settings = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "no", "dir": str(folder)}
+    settings = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "yes", "dir": str(folder)}
     server = ["redis-server", *(part for name, value in settings.items() for part in (f"--{name}", value))]
     shell = ["sh", "-c", _ENDS_WITH_US, "sh", *server]
     with subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL):

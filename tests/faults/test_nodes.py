@@ -129,6 +129,8 @@ def test_a_loop_that_somebody_else_stops_is_no_success(project: Project) -> None
 
 def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -> None:
     write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(60)')
+    # A producer that goes on for so long that all three loops are there when the first item is.
+    project.replace("flow.py", "yield from range(10)", "yield from iter(lambda: time.sleep(0.01), 0)")
     with project.started("run", "flow.py", "--quiet") as supervisor:
         eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
         children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
