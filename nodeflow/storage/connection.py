@@ -151,11 +151,33 @@ class RedisConnection:
             if self._session is not None:
                 await _evaluation(name, keys, arguments)(self._session.link)
 
-    async def step(self, name: str, keys: Sequence[str], arguments: Sequence[Any], operation: str) -> Any:
-        """Run a script that must not be left half-done: when the caller is cancelled it still ends first."""
+    async def step(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        operation: str,
+        heard: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Run a script that must not be left half-done: when the caller is cancelled it still ends first.
+
+        Args:
+            name: the file's name.
+            keys: its KEYS.
+            arguments: its ARGV.
+            operation: what is being done, for the message of an error.
+            heard: called with the reply, also when the caller was cancelled meanwhile.
+        """
         hurry = asyncio.Event()
         session = await self.session()
-        return await to_the_end(session.start(self.run_script(name, keys, arguments, operation, hurry=hurry)), hurry)
+
+        async def work() -> Any:
+            reply = await self.run_script(name, keys, arguments, operation, hurry=hurry)
+            if heard is not None:
+                heard(reply)
+            return reply
+
+        return await to_the_end(session.start(work()), hurry)
 
     async def block(self, command: Sequence[Any], seconds: float, operation: str, *, is_repeatable: bool) -> Any:
         """Send a command that blocks in the server, once; callers see to it that no more than `blocking_slots` do.

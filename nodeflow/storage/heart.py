@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import redis
 from attrs import define, field, frozen
@@ -28,8 +28,8 @@ _BEATS_PER_LEASE = 4
 _LONGEST_PAUSE = 2.5
 """Seconds between two beats at most, so that a dead consumer's items come back soon after its lease."""
 
-_IDLE_LEASES = 4
-"""After how many lease times without any work a consumer falls silent."""
+_LEAST_IDLE, _IDLE_LEASES = 60.0, 4
+"""After how many seconds and lease times without any work a consumer falls silent."""
 
 _SYNC = {
     aioredis.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
@@ -121,26 +121,29 @@ class Heart:
     def __init__(self, link: Link, rhythm: Rhythm, report: Callable[[int, int], None]) -> None:
         self.rhythm = rhythm
         self._options, self._has_flags, self._report = link.options, link.has_flags, report
-        self._writers: set[tuple[tuple[str, str], str]] = set()
+        self._writers: set[tuple[tuple[str, str], str, str]] = set()
         self._members: dict[tuple[str, str], Member] = {}
+        self._had_begun: set[tuple[str, str]] = set()
+        """Slots that this session had and then had no use for: it can't take them from who has them now."""
         self._numbers = itertools.count(1)
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def write_as(self, keys: tuple[str, str], writer: str) -> None:
+    def write_as(self, keys: tuple[str, str], writer: str, token: str) -> None:
         """Beat for a writer of a queue."""
-        self._writers.add((keys, writer))
+        self._writers.add((keys, writer, token))
         self._begin()
 
-    def write_no_more(self, keys: tuple[str, str], writer: str) -> None:
+    def write_no_more(self, keys: tuple[str, str], writer: str, token: str) -> None:
         """Let a writer fall silent."""
-        self._writers.discard((keys, writer))
+        self._writers.discard((keys, writer, token))
 
     def member(self, keys: tuple[str, ...], consumer: str) -> Member:
         """The consumer of this name of this queue; from now on the heart beats for it."""
         member = self._members.get((keys[0], consumer))
         if member is None:
-            member = self._members[keys[0], consumer] = Member(keys, consumer)
+            member = Member(keys, consumer, (keys[0], consumer) in self._had_begun)
+            self._members[keys[0], consumer] = member
         member.last_use = time.monotonic()
         self._begin()
         return member
@@ -173,30 +176,48 @@ class Heart:
                 with suppress(redis.RedisError, OSError):  # the next beat tries again
                     self._beat(client)
         finally:
-            client.close()
+            client.connection_pool.disconnect()
 
     def _beat(self, client: redis.Redis) -> None:
-        silent = time.monotonic() - max(60.0, _IDLE_LEASES * self.rhythm.lease_seconds)
+        """One sign of life for all; what is wrong with one queue keeps none from the others."""
+        self._forget_idle()
+        rhythm, members = self.rhythm, self.members
+        abandoned = [list(member.abandoned) for member in members]
+        calls: list[tuple[str, list[Any]]] = []
+        for member, numbers in zip(members, abandoned, strict=True):
+            arguments = [member.consumer, rhythm.session, rhythm.milliseconds, rhythm.max_deliveries, *numbers]
+            calls.append(("beat", [len(member.keys), *member.keys, *arguments]))
+        for keys, writer, token in list(self._writers):
+            calls.append(("writers", [2, *keys, "beat", rhythm.milliseconds, token, writer]))
+        for member, numbers, reply in zip(members, abandoned, self._evaluate(client, calls), strict=False):
+            if not isinstance(reply, Exception):
+                member.abandoned.difference_update(numbers)
+                if any(reply):
+                    self._report(*reply)
+
+    def _forget_idle(self) -> None:
+        silent = time.monotonic() - max(_LEAST_IDLE, _IDLE_LEASES * self.rhythm.lease_seconds)
         for key, member in list(self._members.items()):
             if not member.held and not member.abandoned and member.last_use < silent:
-                self._members.pop(key, None)
-                continue
-            numbers = list(member.abandoned)
-            rhythm = self.rhythm
-            arguments = [member.consumer, rhythm.session, rhythm.milliseconds, rhythm.max_deliveries, *numbers]
-            back, dead = self._evaluate(client, "beat", [len(member.keys), *member.keys, *arguments])
-            member.abandoned.difference_update(numbers)
-            if back or dead:
-                self._report(back, dead)
-        for keys, writer in list(self._writers):
-            self._evaluate(client, "writers", [2, *keys, "beat", self.rhythm.milliseconds, self.rhythm.session, writer])
+                del self._members[key]
+                if member.has_begun and member.consumer != self.rhythm.session:
+                    self._had_begun.add(key)
 
-    def _evaluate(self, client: redis.Redis, name: str, rest: list[Any]) -> Any:
-        source = script(name, self._has_flags)
-        try:
-            return cast("Any", client).execute_command("EVALSHA", source.digest, *rest)
-        except redis.exceptions.NoScriptError:
-            return cast("Any", client).execute_command("EVAL", source.text, *rest)
+    def _evaluate(self, client: redis.Redis, calls: list[tuple[str, list[Any]]]) -> list[Any]:
+        """Run scripts, sent together; the reply or the error of each."""
+        sources = {name: script(name, self._has_flags) for name, _ in calls}
+        replies: list[Any] = []
+        for _ in range(2):
+            with client.pipeline(transaction=False) as opened:
+                pipeline: Any = opened  # redis-py's has no types
+                for name, rest in calls:
+                    pipeline.execute_command("EVALSHA", sources[name].digest, *rest)
+                replies = pipeline.execute(raise_on_error=False)
+            if not any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+                break
+            for source in sources.values():
+                client.script_load(source.text)
+        return replies
 
     def _connect(self) -> redis.Redis:
         options = dict(self._options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,15 +14,18 @@ from attrs import field, frozen
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
 from nodeflow.storage.arguments import clean, deadline, whole
 from nodeflow.storage.batches import COMMAND_BYTES, MAX_ITEM_BYTES, encode_each, encode_one
-from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.connection import RedisConnection, to_the_end
 from nodeflow.storage.envelopes import open_envelope
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.room import wait_for_room
-from nodeflow.values import decode
+from nodeflow.values import decode, encode
 
-_LEAST_COUNT, _MOST_COUNT = -(2**63), 2**63 - 1
+_LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
+_OVERDUE_SECONDS = 1.0
+"""After how long a hop that needs room for many goes where there is room for one, past those who push one by one."""
+
 _LEASE_BYTES = 4 * COMMAND_BYTES
 _HOP_BYTES = 256 << 20
 
@@ -120,8 +125,11 @@ class Hops:
             number,
         ]
         arguments += [heart.rhythm.milliseconds, heart.rhythm.max_deliveries]
+        keys = (*keys, self._keys.sent(keys[0], session.id))
         try:
-            reply = await self._connection.step("take", keys, arguments, f"lease from '{name}'")
+            with session.lane() as lane:
+                arguments += lane
+                reply = await self._connection.step("take", keys, arguments, f"lease from '{name}'")
         except BaseException as error:  # what it may have taken must not stay with a consumer that lives
             await self.give_back_after(error, name, member, number)
             raise
@@ -130,31 +138,40 @@ class Hops:
 
     async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
         """Put the items of a lease back, in order; nothing when it isn't open."""
-        settings = self._connection.settings
-        session = await self._connection.session()
-        arguments = [error, settings.max_deliveries, member.consumer, session.id, number]
-        member.abandoned.add(number)
-        back, dead = await self._connection.step("give_back", member.keys, arguments, f"give back to '{name}'")
-        member.abandoned.discard(number)
-        member.held.discard(number)
-        self._connection.stats.given_back += back
-        self._connection.stats.dead += dead
+        hurry = asyncio.Event()
+        await self._give_back(name, member, number, error, hurry)
 
     async def give_back_after(
         self, error: BaseException, name: str, member: Member, number: int, reason: str = ""
     ) -> None:
         """Put the items of a lease back because of an error, which stays the one that is raised.
 
-        When the server can't be asked now, the heartbeat does it later.
+        It is tried once: when the server can't be asked now, the heartbeat does it later.
         """
+        hurry = asyncio.Event()
+        hurry.set()
         with anyio.CancelScope(shield=True):
             try:
-                await self.give_back(name, member, number, reason)
+                await self._give_back(name, member, number, reason, hurry)
             except StoreClosedError:
                 pass  # closing gives everything back
             except NodeflowError as failure:
                 error.add_note(f"what was leased from {name!r} could not be given back yet: {failure}")
         member.held.discard(number)
+
+    async def _give_back(self, name: str, member: Member, number: int, error: str, hurry: asyncio.Event) -> None:
+        settings = self._connection.settings
+        session = await self._connection.session()
+        arguments = [error, settings.max_deliveries, member.consumer, session.id, number]
+        work = self._connection.run_script("give_back", member.keys, arguments, f"give back to '{name}'", hurry=hurry)
+        try:
+            back, dead = await to_the_end(session.start(work), hurry)
+        except BaseException:
+            member.abandoned.add(number)
+            raise
+        member.held.discard(number)
+        self._connection.stats.given_back += back
+        self._connection.stats.dead += dead
 
     async def commit(
         self,
@@ -170,6 +187,7 @@ class Hops:
         counts: Mapping[str, int] | None = None,
         job: str = "",
         timeout: float | None = None,
+        after: Callable[[], None] | None = None,
     ) -> None:
         """One hop, as `Lease.commit`; the lease may be missing.
 
@@ -177,6 +195,7 @@ class Hops:
             done: the places that are acknowledged, None for all.
             retries: place, microseconds of delay and error of those that are delivered again.
             buried: place and error of those that go to the dead letters.
+            after: called when the hop was done, also when the caller was cancelled meanwhile.
         """
         for name, increment in (counts or {}).items():
             whole(f"the count of {name!r}", increment, _LEAST_COUNT, _MOST_COUNT)
@@ -187,23 +206,38 @@ class Hops:
             buried,
             _encoded(pushes),
             {self._keys.cache(key): encode_one(value) for key, value in (states or {}).items()},
-            _encoded(dead),
+            {name: list(map(encode, lot)) for name, lot in (dead or {}).items() if lot},
             clean(reason),
             dict(counts or {}),
             self._keys.job(job) if counts else "",
         )
         if plan.is_empty:
             return
-        end = deadline(timeout)
+        began, end = anyio.current_time(), deadline(timeout)
         queues = {name: self._keys.all_of(name) for name in (*plan.pushes, *plan.dead)}
-        held_before = len(lease.held) if lease is not None and done is None else len(done or ())
-        while (full := await self._hop(plan, queues)) is not None:
+        acknowledged = len(lease.held) if lease is not None and done is None else len(done or ())
+
+        def heard(reply: Sequence[int]) -> None:
+            if reply[0]:
+                self._count(plan, acknowledged)
+                if after is not None:
+                    after()
+
+        is_overdue = False
+        while (full := await self._hop(plan, queues, heard, is_overdue=is_overdue)) is not None:
             name = list(plan.pushes)[full]
             if not await wait_for_room(self._connection, queues[name], end):
                 raise QueueFullError(name, await self._bound(queues[name]))
-        self._count(plan, held_before)
+            is_overdue = anyio.current_time() - began > _OVERDUE_SECONDS
 
-    async def _hop(self, plan: _Plan, queues: Mapping[str, tuple[str, ...]]) -> int | None:
+    async def _hop(
+        self,
+        plan: _Plan,
+        queues: Mapping[str, tuple[str, ...]],
+        heard: Callable[[Sequence[int]], None],
+        *,
+        is_overdue: bool,
+    ) -> int | None:
         """Try a hop; the place of the pushed queue that had no room, None when it was done."""
         session = await self._connection.session()
         lease_keys = plan.lease.member.keys if plan.lease is not None else ()
@@ -212,19 +246,16 @@ class Hops:
         keys.insert(0, self._keys.sent(keys[0], session.id))
         lots = (*plan.pushes.values(), *plan.dead.values())
         values = [*plan.states.values(), *(value for lot in lots for value in lot)]
+        milliseconds = heart_of(self._connection, session).rhythm.milliseconds
         with session.lane() as (lane, number):
-            head = plan.head(
-                f"{session.id}.{number}", heart_of(self._connection, session).rhythm.milliseconds, lane, number
-            )
-            steps = self._connection.step
-            if not values:
-                reply = await steps("hop_at_full", keys, [orjson.dumps(head)], plan.operation)
-            else:
-                try:
-                    reply = await steps("hop", keys, [orjson.dumps(head), *values], plan.operation)
-                except StorageFullError:
-                    head["is_full_server"] = True
-                    reply = await steps("hop_at_full", keys, [orjson.dumps(head), *values], plan.operation)
+            head = plan.head(f"{session.id}.{number}", milliseconds, lane, number) | {"is_overdue": is_overdue}
+            step = partial(self._connection.step, operation=plan.operation, heard=heard)
+            try:
+                script = "hop" if values else "hop_at_full"
+                reply = await step(script, keys, [orjson.dumps(head), *values])
+            except StorageFullError:
+                head["is_full_server"] = True
+                reply = await step("hop_at_full", keys, [orjson.dumps(head), *values])
         return None if reply[0] else int(reply[1]) - 1
 
     async def _bound(self, keys: Sequence[str]) -> int:

@@ -110,6 +110,7 @@ class Lease(Sequence[Item]):
         await self._hops.commit(
             lease=self,
             done=places,
+            after=lambda: self._forget(places),
             pushes=pushes,
             states=states,
             dead=dead,
@@ -118,7 +119,6 @@ class Lease(Sequence[Item]):
             job=job,
             timeout=timeout,
         )
-        self._forget(places)
 
     async def extend(self) -> None:
         """Show a sign of life now; the heartbeat does so by itself.
@@ -143,8 +143,8 @@ class Lease(Sequence[Item]):
         self._must_be_open()
         (place,) = self._places_of([item])
         microseconds = round(seconds_of("delay", delay) * 1e6)
-        await self._hops.commit(lease=self, done=[], retries=[(place, microseconds, clean(error))])
-        self._forget([place])
+        retries = [(place, microseconds, clean(error))]
+        await self._hops.commit(lease=self, done=[], retries=retries, after=lambda: self._forget([place]))
 
     async def dead_letter(self, item: Item, error: str) -> None:
         """Put one item into the dead letters; the others stay leased.
@@ -158,8 +158,9 @@ class Lease(Sequence[Item]):
         """
         self._must_be_open()
         (place,) = self._places_of([item])
-        await self._hops.commit(lease=self, done=[], buried=[(place, clean(error))])
-        self._forget([place])
+        await self._hops.commit(
+            lease=self, done=[], buried=[(place, clean(error))], after=lambda: self._forget([place])
+        )
 
     async def give_back(self, error: str = "") -> None:
         """Put what the lease still holds back at the front of the queue, in order, for a further attempt.

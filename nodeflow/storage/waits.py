@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from nodeflow.errors import StorageError
+from nodeflow.errors import StorageError, StorageFullError
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import RETURNED
 from nodeflow.storage.link import BLOCK_SECONDS
@@ -146,8 +146,14 @@ async def wait_for_items(connection: RedisConnection, keys: Sequence[str], secon
     main = keys[0]
     if not slots.take():
         return await Lookout.of(connection, session).something_in((main, keys[RETURNED]), seconds)
+    is_full = False
     try:
         command = ("BLMOVE", main, main, "RIGHT", "RIGHT", None)
         await connection.block(command, seconds, f"wait for '{name}'", is_repeatable=True)
+    except StorageFullError:  # then the server takes no BLMOVE
+        is_full = True
     finally:
         slots.give_back()
+    if is_full:
+        await Lookout.of(connection, session).something_in((main, keys[RETURNED]), seconds)
+    return None

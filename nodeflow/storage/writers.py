@@ -39,13 +39,14 @@ class Writers:
         """Write as this writer, who is done on a clean exit."""
         session = await self.connection.session()
         heart = heart_of(self.connection, session)
-        await self._tell("begin", session.id, slot_name(writer))
-        heart.write_as(self.keys.writers(self.name), writer)
+        token = f"{session.id}.{heart.next_number()}"  # a session may write twice under one name: the last counts
+        await self._tell("begin", token, slot_name(writer))
+        heart.write_as(self.keys.writers(self.name), writer, token)
         try:
             yield
         finally:
-            heart.write_no_more(self.keys.writers(self.name), writer)
-        await self._tell("done", session.id, writer)
+            heart.write_no_more(self.keys.writers(self.name), writer, token)
+        await self._tell("done", token, writer)
 
     async def end(self, writers: Iterable[str]) -> None:
         """Say for writers, whoever they were, that they are done."""

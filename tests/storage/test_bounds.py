@@ -210,6 +210,7 @@ async def test_what_waits_for_room_looks_no_more_than_twenty_times_a_second(serv
         "a delayed push": lambda store: store.queue.push("jobs", 1, delay=60),
     }
     async with DataStore.from_url(server.url) as store, Redis.from_url(server.url) as client:
+        await client.config_set("hz", 500)  # so that it ends in time what blocks
         await store.queue.bound("jobs", 1)
         await store.queue.push("jobs", "a")
         async with started(work[what](store)):
@@ -223,13 +224,13 @@ async def test_what_waits_for_room_looks_no_more_than_twenty_times_a_second(serv
 
 async def test_a_hop_waits_for_room_and_keeps_its_lease_meanwhile(server_url: str, token: str) -> None:
     def store_of_short_leases() -> DataStore:
-        return DataStore.from_url(server_url, prefix=f"{token}:", lease_seconds=0.3)
+        return DataStore.from_url(server_url, prefix=f"{token}:", lease_seconds=0.5)
 
     async with store_of_short_leases() as store, store_of_short_leases() as other, bounded(store, 1, "full"):
         await store.queue.push_many("in", [1, 2])
         async with store.queue.lease("in", 2, timeout=0) as lease:
             async with started(lease.commit(items=lease[:1], pushes={"jobs": ["out"]}, timeout=30)) as hop:
-                await until_waiting(store, 20)  # a second at least, which is longer than three leases
+                await until_waiting(store, 20)  # a second at least, which is two leases
                 async with other.queue.lease("in", timeout=0) as nothing:
                     assert not nothing
                 assert await other.queue.pop("jobs", timeout=0) == "full"

@@ -271,7 +271,7 @@ async def test_nothing_counts_that_is_done_under_a_lost_lease(server_url: str, s
     await filled(store, "mixed")
     async with DataStore.from_url(server_url, prefix=store.prefix) as successor:
         with pytest.raises(LeaseLostError):
-            await be_late(store, successor)
+            await come_late(store, successor)
         assert await store.cache.get("state") is None
         assert await store.ledger("job").read() == {}
         await balanced(store, "out", pushed=0)
@@ -280,7 +280,7 @@ async def test_nothing_counts_that_is_done_under_a_lost_lease(server_url: str, s
         await balanced(store, done=6)
 
 
-async def be_late(store: DataStore, successor: DataStore) -> None:
+async def come_late(store: DataStore, successor: DataStore) -> None:
     """Try everything with a lease after another store has taken over its consumer."""
     async with store.queue.lease("jobs", 6, consumer="count/0") as lost:
         async with successor.queue.lease("jobs", 1, consumer="count/0", timeout=0) as first:
@@ -295,6 +295,24 @@ async def be_late(store: DataStore, successor: DataStore) -> None:
         for call in calls:
             with pytest.raises(LeaseLostError, match="Nothing of this call was done"):
                 await call
+
+
+async def test_a_lease_whose_sign_of_life_has_run_out_is_lost_also_when_nobody_took_its_items(
+    store: DataStore, client: Redis
+) -> None:
+    async def be_late() -> None:
+        async with leased(store) as lease:
+            signs = [key async for key in client.scan_iter(f"*{store.prefix}*:heartbeat:*")]
+            assert await client.delete(*signs) == 1
+            with pytest.raises(LeaseLostError):
+                await lease.commit(items=lease[:1], pushes={"out": [1]})
+
+    with pytest.raises(LeaseLostError):
+        await be_late()
+    await balanced(store, "out", pushed=0)
+    await balanced(store, done=0)
+    assert sorted(await drained(store)) == list(range(6))
+    await balanced(store, done=6)
 
 
 async def test_extending_changes_nothing_but_the_sign_of_life(store: DataStore) -> None:

@@ -245,6 +245,15 @@ async def test_after_an_error_items_come_back_one_at_a_time(store: DataStore) ->
     await balanced(store, done=5)
 
 
+async def test_what_is_in_front_of_a_suspect_is_not_delivered_with_it(store: DataStore) -> None:
+    await store.queue.push_many("jobs", "abcd")
+    async with store.queue.lease("jobs", timeout=0) as innocent:
+        assert await fail(store, ZeroDivisionError(), 2) == ["b", "c"]
+        await innocent.give_back()
+    assert [values(await leased(store)) for _ in range(4)] == [["a"], ["b"], ["c"], ["d"]]
+    await balanced(store, done=4)
+
+
 @pytest.mark.parametrize("most", [1, 2, 5])
 @pytest.mark.parametrize("at_once", [1, 3, 10])
 async def test_an_item_that_keeps_failing_dies_alone(

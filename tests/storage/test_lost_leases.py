@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
-from nodeflow.errors import LeaseLostError
-from nodeflow.storage import DataStore, Lease
+from nodeflow.errors import LeaseLostError, UsageError
+from nodeflow.storage import DataStore, Lease, heart
 from tests.storage.leases import attempts, one_by_one, values
+from tests.storage.servers import Server
+from tests.storage.waiting import execute
+from tests.support import until
 
 ENDS: dict[str, Callable[[Lease], Awaitable[Any]]] = {
     "commit": lambda lease: lease.commit(pushes={"out": [1]}, states={"seen": 1}, counts={"done": 1}, job="job"),
@@ -101,3 +106,85 @@ async def test_who_has_lost_its_slot_cannot_lease_in_it_again(store: DataStore, 
             pytest.fail("it has lost the slot")
     async with successor.queue.lease("jobs", timeout=0, consumer="count/0") as lease:
         assert values(lease) == ["a"]
+
+
+async def test_a_slot_that_a_process_had_long_ago_is_not_taken_back_from_who_has_it_now(
+    server_url: str, store: DataStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heart, "_LEAST_IDLE", 0.0)
+    monkeypatch.setattr(heart, "_IDLE_LEASES", 0.1)
+    async with DataStore.from_url(server_url, prefix=store.prefix, lease_seconds=1) as former:
+        async with former.queue.lease("jobs", timeout=0, consumer="count/0"):
+            pass
+        session = await former.connection.session()
+
+        async def is_forgotten() -> bool:
+            return not heart.heart_of(former.connection, session).members
+
+        await until(is_forgotten, 5, "the heart has forgotten who does nothing")
+        async with store.queue.lease("jobs", timeout=0, consumer="count/0"):
+            with pytest.raises(LeaseLostError, match="taken over"):
+                async with former.queue.lease("jobs", timeout=0, consumer="count/0"):
+                    pytest.fail("the slot is another's")
+
+
+async def test_what_is_wrong_with_one_queue_keeps_no_heartbeat_from_the_others(
+    server_url: str, store: DataStore, client: Redis
+) -> None:
+    async with DataStore.from_url(server_url, prefix=store.prefix, lease_seconds=0.5) as holder:
+        await store.queue.push_many("bad", [1])
+        await store.queue.push_many("good", [2])
+        async with holder.queue.lease("bad", timeout=0), holder.queue.lease("good", timeout=0) as good:
+            leases, returned = (f"{{{store.prefix}queue:bad}}:{part}" for part in ("leases", "returned"))
+            await client.hset(leases, "x:1:1", "junk")
+            await client.hset(leases, "y:1:1", "1:1:0:1")
+            await client.set(returned, "no list", px=60_000)
+            async with store.queue.lease("good", timeout=2) as nothing:
+                assert not nothing, "two leases' time"
+            await good.commit()
+            await client.delete(returned)
+            await client.hdel(leases, "x:1:1", "y:1:1")
+
+
+async def test_a_hop_whose_caller_was_cancelled_is_known_to_be_done_and_not_done_again(
+    server: Server,
+) -> None:
+    async with DataStore.from_url(server.url) as store, Redis(unix_socket_path=str(server.socket)) as client:
+        await store.queue.push_many("jobs", [1, 2])
+        async with store.queue.lease("jobs", 2, timeout=0) as lease:
+            await execute(client, "CLIENT PAUSE 300 WRITE")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await lease.commit(items=lease[:1], pushes={"out": ["one"]})
+            assert [item.value for item in lease.held] == [2]
+            with pytest.raises(UsageError):
+                await lease.commit(items=lease[:1], pushes={"out": ["one"]})
+        assert await store.queue.peek("out") == ["one"]
+
+
+async def test_a_consumer_waits_at_a_full_server_too(server: Server) -> None:
+    async with DataStore.from_url(server.url) as store, Redis(unix_socket_path=str(server.socket)) as client:
+        await store.queue.push("jobs", 1)
+        assert await store.queue.pop("jobs") == 1
+        await execute(client, "CONFIG SET maxmemory 1")
+        async with store.queue.lease("jobs", timeout=0.2) as nothing:
+            assert not nothing
+        assert await store.queue.pop("jobs", timeout=0.2) is None
+
+
+async def test_an_envelope_that_others_have_spoilt_is_a_dead_letter_and_not_lost(
+    store: DataStore, client: Redis
+) -> None:
+    spoilt = [b'{"v":1,"id":{},"attempt":1}\n1', b'{"v":1,"id":"x","attempt":1,"deaths":"a"}\n2']
+    await client.rpush(f"{{{store.prefix}queue:jobs}}:returned", *spoilt)
+    await store.queue.push("jobs", "good")
+    async with store.queue.lease("jobs", 10, timeout=0) as lease:
+        await lease.give_back()
+    taken = []
+    for _ in range(5):
+        async with store.queue.lease("jobs", 10, timeout=0) as lease:
+            taken += values(lease)
+    letters = await store.queue.dead_letters("jobs")
+    assert "good" in taken
+    assert len(taken) + len(letters) == 3
+    await store.queue.discard("jobs", None)

@@ -121,10 +121,11 @@ async def test_everything_at_once_stays_within_the_pool(server: Server, client: 
             await until_beaten(client)
             with anyio.fail_after(5):
                 await asyncio.gather(*(store.cache.get(f"key-{number}") for number in range(100)))
+            # A connection that is cut by a cancellation is seen for a moment beside the one that replaces it.
+            most, blocked = (max(numbers) for numbers in zip(*seen, strict=True))
             tasks.cancel_scope.cancel()
         await until_blocked_nowhere(client)
-    assert max(number for number, _ in seen) <= 4
-    assert max(blocked for _, blocked in seen) <= 2
+    assert (most, blocked) == (4, 2)
 
 
 async def one_hop(store: DataStore) -> None:
@@ -197,7 +198,11 @@ async def test_the_connections_are_gone_when_the_store_is_closed(server: Server,
         async with store.queue.lease("jobs", timeout=0), started(pop(store, "jobs")):
             await until_beaten(client)
         assert len(await others(client)) == 3
-    assert await others(client) == []
+
+    async def are_gone() -> bool:
+        return await others(client) == []
+
+    await until(are_gone, 5, "the server has no connection of the store any more")
 
 
 async def test_items_are_shared_by_the_waiting_tasks_of_two_stores(server: Server) -> None:

@@ -238,7 +238,7 @@ async def test_a_killed_writer_is_lost_and_the_stream_says_who(
     async with writer(server_url, store) as process:
         process.kill()
         with pytest.raises(WriterLostError, match="'jobs' has lost its writer read/0") as caught:
-            await asyncio.wait_for(streamed(reader, found), 10)
+            await asyncio.wait_for(streamed(reader, found), 8 * LEASE)
     assert (caught.value.queue, caught.value.writers) == ("jobs", ("read/0",))
     assert found == [0, 1, 2]
     await balanced(store, done=3, leased=0)
@@ -278,7 +278,7 @@ async def test_a_writer_that_is_left_by_an_error_is_lost_unless_it_begins_again(
     with pytest.raises(LookupError):
         await fail()
     with pytest.raises(WriterLostError):
-        await asyncio.wait_for(streamed(reader, []), 10)
+        await asyncio.wait_for(streamed(reader, []), 8 * LEASE)
     async with reader.queue.write_as("jobs", "read/0"):
         await reader.queue.push("jobs", 2)
     assert await streamed(reader, []) == [2]
@@ -288,7 +288,7 @@ async def test_a_registered_writer_that_never_begins_is_lost(reader: DataStore) 
     await reader.queue.register_writers("jobs", ["read/0", "read/1", "read/2"])
     async with reader.queue.write_as("jobs", "read/1"):
         with pytest.raises(WriterLostError) as caught:
-            await asyncio.wait_for(streamed(reader, []), 10)
+            await asyncio.wait_for(streamed(reader, []), 8 * LEASE)
     assert caught.value.writers == ("read/0", "read/2")
 
 

@@ -64,7 +64,7 @@ local function obstacle()
     local number = plan.pushes[place]
     if not room and plan.is_full_server then
       problem = problem or redis.error_reply('OOM the server is full, and queue ' .. target.main .. ' has no bound')
-    elseif room and room < number and not (number > bound and room == bound) then
+    elseif room and room < number and not (room > 0 and (plan.is_overdue or room == bound)) then
       say_full(target)
       problem = problem or {0, place}
     end
@@ -76,7 +76,9 @@ local function obstacle()
 end
 
 local problem = obstacle()
-if problem then
+if problem and problem[1] == 0 then  -- remembered too, so that this request does nothing if it comes once more, late
+  return remember(sent, plan.lane, plan.number, problem)
+elseif problem then
   return problem
 end
 

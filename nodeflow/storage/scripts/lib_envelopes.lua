@@ -5,6 +5,10 @@ local function seal(head, element)
   return cjson.encode(head) .. '\n' .. element
 end
 
+local function is_count(value)
+  return type(value) == 'number' and value >= 0 and value < 1e9 and value == math.floor(value)
+end
+
 -- The head and the element of an envelope; nil when it isn't one of ours.
 local function open(envelope)
   local line, element = string.match(envelope, '^([^\n]*)\n(.*)$')
@@ -12,7 +16,10 @@ local function open(envelope)
     return nil
   end
   local is_json, head = pcall(cjson.decode, line)
-  if not is_json or type(head) ~= 'table' or head.v ~= 1 or not head.id or not head.attempt then
+  if not is_json or type(head) ~= 'table' or head.v ~= 1 or type(head.id) ~= 'string' then
+    return nil
+  end
+  if not is_count(head.attempt) or not is_count(head.deaths or 0) or type(head.error or '') ~= 'string' then
     return nil
   end
   return head, element

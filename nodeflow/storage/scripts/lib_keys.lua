@@ -20,10 +20,8 @@ local function server_time()
 end
 
 local function count(queue, field, number)
-  local total = redis.call('HINCRBY', queue.tally, field, number)
-  if total == number or total % 64 < math.abs(number) then
-    redis.call('EXPIRE', queue.tally, KEEP)
-  end
+  redis.call('HINCRBY', queue.tally, field, number)
+  redis.call('EXPIRE', queue.tally, KEEP)
 end
 
 -- How many more items a queue takes, and its bound; nil when it has none.

@@ -91,9 +91,10 @@ local function leases_where(queue, is_so)
   local found, times = {}, {}
   for _, id in ipairs(redis.call('HKEYS', queue.leases)) do
     local holder, epoch = holder_of(id)
-    if holder and is_so(holder, epoch) then
+    local lease = holder and read_lease(queue, id)
+    if lease and lease.at and is_so(holder, epoch) then
       found[#found + 1] = id
-      times[id] = read_lease(queue, id).at
+      times[id] = lease.at
     end
   end
   table.sort(found, function(one, other) return times[one] > times[other] end)

@@ -22,4 +22,4 @@ if item then
   say_room(queue)
   return remember(sent, ARGV[1], ARGV[2], {origin, item})
 end
-return {-1, wait_for_due(queue, now)}
+return remember(sent, ARGV[1], ARGV[2], {-1, wait_for_due(queue, now)})

@@ -13,8 +13,8 @@ local room = room_in(queue)
 if room and room < number then
   number = room
   say_full(queue)
-  if number == 0 then
-    return 0
+  if number == 0 then  -- remembered too, so that this request does nothing if it comes once more, late
+    return remember(sent, ARGV[1], ARGV[2], 0)
   end
 end
 if ARGV[3] == '' then

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Takes up to n items into a lease: those that came back first, then what waits; a suspect one alone.
--- KEYS: a queue. ARGV: n, bytes, the largest element; consumer, its session, whether this session was it before (0, 1),
---       the lease's number, milliseconds of a lease, most deliveries
+-- KEYS: a queue, sent. ARGV: n, bytes, the largest element; consumer, its session, whether this session was it before (0, 1),
+--       the lease's number, milliseconds of a lease, most deliveries; lane, number
 -- Returns the epoch, the number of envelopes, how many came back or died on the way, milliseconds until a delayed
 -- item is due (-1 for none), and the items, oldest first.
---#include lib_keys lib_envelopes lib_leases lib_delays
+--#include lib_keys lib_once lib_envelopes lib_leases lib_delays
 local queue = queue_at(1)
 local wanted, budget, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local consumer, session, number = ARGV[4], ARGV[5], ARGV[7]
@@ -23,6 +23,10 @@ end
 
 local id = consumer .. ':' .. epoch .. ':' .. number
 local lease = read_lease(queue, id)
+local sent = KEYS[QUEUE_KEYS + 1]
+if not lease and done_before(sent, ARGV[10], ARGV[11]) then  -- it comes once more, late, when all is over
+  return {epoch, 0, recovered, died, -1, {}}
+end
 if lease then  -- the reply was lost
   local items = redis.call('LRANGE', list_of(queue, id), 0, -1)
   local oldest_first = {}
@@ -32,12 +36,15 @@ end
 
 -- The oldest elements of a list, oldest first, up to so many and so many bytes; their size, and that of the largest.
 local function oldest(key, most, bytes)
-  local found, size, widest, chunk = {}, 0, 0, math.min(most, 16)
+  local found, size, widest, chunk = {}, 0, 0, math.min(most, 4)
   while chunk > 0 do
     local part = redis.call('LRANGE', key, -#found - chunk, -#found - 1)
     local number = #found
     for index = #part, 1, -1 do
       local element = part[index]
+      if number > 0 and size >= bytes then
+        return found, size, widest
+      end
       number = number + 1
       found[number] = element
       size = size + #element
@@ -46,7 +53,9 @@ local function oldest(key, most, bytes)
     if #part < chunk or size >= bytes then
       break
     end
-    chunk = math.min(most - #found, math.max(1, math.floor((bytes - size) * #found / math.max(size, 1))))
+    -- As many as fit by the mean size so far, but not much more than were seen of it.
+    local fitting = math.max(1, math.floor((bytes - size) * #found / math.max(size, 1)))
+    chunk = math.min(most - #found, fitting, #found)
   end
   return found, size, widest
 end
@@ -109,4 +118,5 @@ end
 if gone > 0 then redis.call('LTRIM', queue.returned, 0, -gone - 1) end
 if #bare > 0 then redis.call('LTRIM', queue.main, 0, -#bare - 1) end
 if gone + #bare > 0 then say_room(queue) end
+remember(sent, ARGV[10], ARGV[11], 1)
 return {epoch, envelopes, recovered, died, wait, taken}
