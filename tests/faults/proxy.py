@@ -26,6 +26,9 @@ class Proxy:
         self.cuts_replies_to: bytes | None = None
         """When a request holds this, it is passed on, and its connection is cut before the reply; once."""
         self.lost_replies = 0
+        self.holds_back: bytes | None = None
+        """When a request holds this, it is kept for `deliver_late`, and its connection is cut; once."""
+        self._late = b""
 
     @property
     def url(self) -> str:
@@ -68,7 +71,20 @@ class Proxy:
                 is_deaf.set()
                 await self._lose_reply(data, target)
                 return
+            if self.holds_back is not None and self.holds_back in data:
+                self.holds_back, self._late = None, data
+                return
             await self._forward(data, target)
+
+    async def deliver_late(self) -> None:
+        """Pass on what was held back, and wait until the server has dealt with it."""
+        assert self._late, "nothing was held back"
+        reader, writer = await asyncio.open_unix_connection(self._upstream)
+        try:
+            writer.write(self._late)
+            await reader.read(1)
+        finally:
+            writer.close()
 
     async def _lose_reply(self, data: bytes, target: asyncio.StreamWriter) -> None:
         """Pass a request on and wait until the server has carried it out, over a connection that sees that."""

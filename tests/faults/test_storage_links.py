@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from nodeflow.errors import LeaseLostError, StorageConnectionError, StorageTimeoutError
+from nodeflow.errors import LeaseLostError, QueueFullError, StorageConnectionError, StorageTimeoutError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, link
 from tests.faults.balance import all_values, balanced
@@ -243,3 +243,42 @@ def _has_waited(store: DataStore) -> Callable[[], Awaitable[bool]]:
         return store.stats().reconnects > 0
 
     return has
+
+
+async def test_requests_that_come_late_when_all_is_over_do_nothing(server: Server, proxy: Proxy) -> None:
+    """As when a network stalls, and delivers what its sender has long given up and sent again."""
+    async with DataStore.from_url(proxy.url) as store, DataStore.from_url(server.url) as other:
+        await store.queue.push_many("jobs", ["one"])
+        proxy.holds_back = b"EVALSHA"
+        async with store.queue.lease("jobs", timeout=0) as lease:
+            assert [item.value for item in lease] == ["one"]
+        await other.queue.push("jobs", "two")
+        await proxy.deliver_late()
+        assert (await balanced(store, "jobs", 2)).leased == 0, "no item is leased by nobody"
+        assert await store.queue.pop("jobs") == "two"
+
+        proxy.holds_back = b"EVALSHA"
+        assert await store.queue.pop("jobs", timeout=0) is None
+        await other.queue.push("jobs", "three")
+        await proxy.deliver_late()
+        assert await store.queue.pop("jobs", timeout=0) == "three", "it was popped by nobody"
+
+        await store.queue.bound("jobs", 1)
+        await other.queue.push("jobs", "four")
+        proxy.holds_back = b"EVALSHA"
+        with pytest.raises(QueueFullError):
+            await store.queue.push("jobs", "five", timeout=0)
+        assert await other.queue.pop("jobs") == "four"
+        await proxy.deliver_late()
+        assert await store.queue.length("jobs") == 0, "its caller was told that it was not pushed"
+
+        await other.queue.push("jobs", "six")
+        proxy.holds_back = b"EVALSHA"
+        with pytest.raises(QueueFullError):
+            await store.queue.commit(pushes={"jobs": ["seven"]}, states={"a": 1}, timeout=0)
+        assert await other.queue.pop("jobs") == "six"
+        await proxy.deliver_late()
+        assert await store.queue.length("jobs") == 0
+        assert not await store.cache.exists("a")
+        await store.queue.bound("jobs", None)
+        await balanced(store, "jobs", 5)
