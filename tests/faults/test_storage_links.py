@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -282,3 +282,23 @@ async def test_requests_that_come_late_when_all_is_over_do_nothing(server: Serve
         assert not await store.cache.exists("a")
         await store.queue.bound("jobs", None)
         await balanced(store, "jobs", 5)
+
+
+async def test_heartbeats_for_many_queues_over_a_slow_link_come_in_time(server: Server, proxy: Proxy) -> None:
+    names = [f"jobs{number}" for number in range(20)]
+    async with (
+        DataStore.from_url(proxy.url, lease_seconds=2.0) as store,
+        DataStore.from_url(server.url, lease_seconds=2.0) as other,
+        AsyncExitStack() as leases,
+    ):
+        for name in names:
+            await other.queue.push(name, 1)
+            await leases.enter_async_context(store.queue.lease(name, timeout=0))
+        proxy.delay = 0.1
+        async with other.queue.lease(names[0], timeout=5) as nothing:
+            assert not nothing, "more than two leases' time"
+        for name in names:
+            async with other.queue.lease(name, timeout=0) as nothing:
+                assert not nothing
+        proxy.delay = 0.0
+    assert other.stats().recovered == 0

@@ -101,7 +101,7 @@ async def test_a_server_that_does_not_say_is_taken_as_it_is(tmp_path: Path, capl
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("call", ["push", "push_many", "delayed push", "commit", "state", "dead", "set"])
+@pytest.mark.parametrize("call", ["push", "push_many", "delayed push", "commit", "state", "set"])
 async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_sent(
     store: DataStore, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -114,7 +114,6 @@ async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_s
         "delayed push": lambda value: queue.push("jobs", value, delay=60),
         "commit": lambda value: queue.commit(pushes={"jobs": [1, value]}),
         "state": lambda value: queue.commit(states={"key": value}, pushes={"jobs": [1]}),
-        "dead": lambda value: queue.commit(dead={"jobs": [value]}),
         "set": lambda value: store.cache.set("key", value, ttl=60),
     }
     with pytest.raises(PayloadError, match=r"1,001 bytes"):
@@ -123,7 +122,6 @@ async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_s
     assert not await store.cache.exists("key")
     await calls[call](fits)
     await queue.clear("jobs")
-    await queue.discard("jobs", None)
     await store.cache.delete("key")
 
 

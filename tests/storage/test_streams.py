@@ -320,6 +320,24 @@ async def test_a_writer_that_was_frozen_and_goes_on_in_time_is_not_lost(
         assert await asyncio.wait_for(streaming, 10) == [0, 1, 2, 3]
 
 
+async def test_who_writes_twice_under_one_name_is_done_when_the_last_one_is(store: DataStore) -> None:
+    found: list[Any] = []
+    async with store.queue.write_as("jobs", "read/0"), started(streamed(store, found)) as streaming:
+        async with store.queue.write_as("jobs", "read/0"):
+            await until_looked(store, streaming)
+            await store.queue.push("jobs", 1)
+        assert await asyncio.wait_for(streaming, 10) == [1]
+
+
+async def test_who_lost_the_name_to_another_block_of_the_same_process_ends_nothing(store: DataStore) -> None:
+    found: list[Any] = []
+    async with AsyncExitStack() as stack:
+        async with store.queue.write_as("jobs", "read/0"):
+            await stack.enter_async_context(store.queue.write_as("jobs", "read/0"))
+        streaming = await stack.enter_async_context(started(streamed(store, found)))
+        await until_looked(store, streaming)
+
+
 @pytest.mark.parametrize("ends", ["write_as", "end_writers"])
 async def test_a_writer_whose_slot_was_taken_over_cannot_end_the_queue(
     server_url: str, store: DataStore, ends: str

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError
-from nodeflow.storage import DataStore, hops
+from nodeflow.storage import DataStore, batches, hops
 from tests.storage.leases import attempts, drained, values
 from tests.storage.waiting import started, until_blocked
 
@@ -139,3 +139,15 @@ async def test_a_lease_that_is_cancelled_while_it_sorts_the_unreadable_out_is_ne
         await store.queue.clear("jobs")
         letters += await store.queue.discard("jobs", None)
     assert 0 < letters < 60
+
+
+async def test_garbage_that_is_larger_than_an_item_may_be_is_a_dead_letter_when_it_is_popped(
+    store: DataStore, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_ITEM_BYTES", 10)
+    await client.lpush(f"{store.prefix}queue:jobs", "x" * 100)
+    with pytest.raises(PayloadError, match="not JSON"):
+        await store.queue.pop("jobs", timeout=0)
+    (letter,) = await store.queue.dead_letters("jobs")
+    assert letter.raw == b"x" * 100
+    await store.queue.discard("jobs", None)
