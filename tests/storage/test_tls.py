@@ -70,12 +70,12 @@ def test_what_has_no_certificate_cannot_be_left_unverified(url: str) -> None:
 async def test_the_heart_beats_over_tls_too(server: Server, port: int, verify: bool) -> None:
     url = f"rediss://localhost:{port}" + (f"?ssl_ca_certs={PEM}" if verify else "")
     async with (
-        DataStore.from_url(url, verify_tls=verify, lease_seconds=0.8) as store,
-        DataStore.from_url(server.url, lease_seconds=0.8) as other,
+        DataStore.from_url(url, verify_tls=verify, lease_seconds=1) as store,
+        DataStore.from_url(server.url, lease_seconds=1) as other,
     ):
         await store.queue.push("jobs", 1)
         async with store.queue.lease("jobs", timeout=0) as lease:
-            await until_beaten(other, 6)  # each a quarter of a lease
+            await until_beaten(other, 9)  # each a quarter of a second: more than two leases
             assert values(lease) == [1]
             async with other.queue.lease("jobs", timeout=0) as nothing:
                 assert not nothing
