@@ -7,6 +7,7 @@ of the same queues, so that no central janitor is needed.
 from __future__ import annotations
 
 import itertools
+import secrets  # noqa: F401 - redis-py imports it when it connects: not in a thread, while others may import too
 import threading
 import time
 from collections.abc import Callable

@@ -251,6 +251,32 @@ def test_a_forked_child_has_connections_of_its_own_and_its_parents_go_on(
     assert run(server_url, token, quiet + program) == ""
 
 
+HEART_ALONE = """
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread().name == "nodeflow heartbeat":
+            print("imports", name, file=sys.stderr)
+
+async def main():
+    await store.queue.push("jobs", 1)
+    async with store.queue.lease("jobs"):
+        client = await store.connection.ensure_connection()
+        (sign,) = [key async for key in client.scan_iter(f"*{sys.argv[2]}*:heartbeat:*")]
+        last = 1_000
+        while (left := await client.pttl(sign)) <= last:  # until it is renewed
+            last = left
+    await store.close()
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(main())
+"""
+
+
+def test_the_heartbeats_thread_imports_nothing(server_url: str, token: str) -> None:
+    """A fork, or the end of the interpreter, in the middle of it would leave a module half-made and its lock held."""
+    assert run(server_url, token, HEART_ALONE) == ""
+
+
 LATER_CALLS: dict[str, Callable[[DataStore], Any]] = {
     "stream": lambda store: anext(store.queue.stream("jobs")),
     "register_writers": lambda store: store.queue.register_writers("jobs", ["w"]),
