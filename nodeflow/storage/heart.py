@@ -7,6 +7,7 @@ of the same queues, so that no central janitor is needed.
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets  # noqa: F401 - redis-py imports it when it connects: not in a thread, while others may import too
 import threading
 import time
@@ -24,6 +25,8 @@ from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.link import Link
 from nodeflow.storage.scripts import script
 from nodeflow.storage.session import Session
+
+_log = logging.getLogger(__name__)
 
 _BEATS_PER_LEASE = 4
 _LONGEST_PAUSE = 2.5
@@ -174,8 +177,12 @@ class Heart:
         client = self._connect()
         try:
             while not self._ends.wait(self.rhythm.pause):
-                with suppress(redis.RedisError, OSError):  # the next beat tries again
+                try:
                     self._beat(client)
+                except (redis.RedisError, OSError):
+                    continue  # the next beat tries again
+                except Exception:
+                    _log.exception("a heartbeat failed; the next one tries again")
         finally:
             client.connection_pool.disconnect()
 
