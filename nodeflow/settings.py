@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from attrs import field, frozen
-from attrs.validators import in_
+from attrs.validators import in_, le
 
 SEVEN_DAYS = 7 * 24 * 3600.0
+
+MOST_RECONNECT_SECONDS = 600.0
+"""The server knows for 900 s what a step did (`lib_once.lua`); one that is sent again must not come after that."""
 
 
 class Options(TypedDict, total=False):
@@ -41,7 +44,8 @@ class Settings:
             alone loses nothing with either; a crash of the machine costs up to a second of writes, or none.
         lease_seconds: for how many seconds a consumer may show no sign of life before its items go to others.
         max_deliveries: how often an item is delivered alone and fails before it goes to the dead letters.
-        reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in seconds.
+        reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in
+            seconds; at most 600.
         verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
         allow_eviction: True runs graphs also on a server that throws data away when its memory is full.
     """
@@ -54,7 +58,7 @@ class Settings:
     server_fsync: str = field(default="everysec", validator=in_(("everysec", "always", "no")))
     lease_seconds: float = field(default=30.0, validator=_positive)
     max_deliveries: int = field(default=5, validator=_positive)
-    reconnect_seconds: float = field(default=30.0, validator=_positive)
+    reconnect_seconds: float = field(default=30.0, validator=[_positive, le(MOST_RECONNECT_SECONDS)])
     verify_tls: bool = True
     allow_eviction: bool = False
 

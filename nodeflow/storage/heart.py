@@ -196,7 +196,7 @@ class Heart:
             arguments = [member.consumer, rhythm.session, rhythm.milliseconds, rhythm.max_deliveries, *numbers]
             calls.append(("beat", [len(member.keys), *member.keys, *arguments]))
         for keys, writer, token in list(self._writers):
-            calls.append(("writers", [2, *keys, "beat", rhythm.milliseconds, token, writer]))
+            calls.append(("writers", [2, *keys, "beat", rhythm.milliseconds, token, "", "", writer]))
         for member, numbers, reply in zip(members, abandoned, self._evaluate(client, calls), strict=False):
             if not isinstance(reply, Exception):
                 member.abandoned.difference_update(numbers)

@@ -19,7 +19,7 @@ from nodeflow.storage.envelopes import open_envelope
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
-from nodeflow.storage.room import wait_for_room
+from nodeflow.storage.room import once_there_is_room
 from nodeflow.values import decode, encode
 
 _LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
@@ -223,12 +223,19 @@ class Hops:
                 if after is not None:
                     after()
 
-        is_overdue = False
-        while (full := await self._hop(plan, queues, heard, is_overdue=is_overdue)) is not None:
-            name = list(plan.pushes)[full]
-            if not await wait_for_room(self._connection, queues[name], end):
-                raise QueueFullError(name, await self._bound(queues[name]))
+        full = await self._hop(plan, queues, heard, is_overdue=False)
+
+        async def goes_past(place: int) -> bool:
+            """Try the hop; whether it was not this queue that had no room."""
+            nonlocal full
             is_overdue = anyio.current_time() - began > _OVERDUE_SECONDS
+            full = await self._hop(plan, queues, heard, is_overdue=is_overdue)
+            return full != place
+
+        while full is not None:
+            name = list(plan.pushes)[full]
+            if not await once_there_is_room(self._connection, queues[name], end, partial(goes_past, full)):
+                raise QueueFullError(name, await self._bound(queues[name]))
 
     async def _hop(
         self,

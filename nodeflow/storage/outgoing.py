@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from attrs import define
@@ -15,7 +16,7 @@ from nodeflow.storage.batches import COMMAND_BYTES, COMMAND_ITEMS
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.failures import copy_of
 from nodeflow.storage.keys import BOUND, Keys
-from nodeflow.storage.room import wait_for_room
+from nodeflow.storage.room import once_there_is_room, turn_to_wait, wait_for_room
 from nodeflow.storage.session import Session
 
 
@@ -191,7 +192,8 @@ class Outgoing:
                 parcel.was_refused = True
                 parcel.has_landed()
             try:
-                await wait_for_room(self._connection, self._keys, float("inf"))
+                async with turn_to_wait(self._connection, self._keys, float("inf")):
+                    await wait_for_room(self._connection, self._keys, float("inf"))
             except StorageError as error:
                 self._fail(self._parcels, error)
 
@@ -230,14 +232,15 @@ async def push_later(
     every = keys.all_of(name)
     session = await connection.session()
     sent = keys.sent(every[0], session.id)
+
+    async def push(element: bytes) -> bool:
+        with session.lane() as (lane, number):
+            arguments = [lane, number, microseconds, f"{session.id}.{number}", element]
+            return bool(await connection.step("push", [*every, sent], arguments, f"push to '{name}'"))
+
     for place, element in enumerate(elements):
-        while True:
-            with session.lane() as (lane, number):
-                arguments = [lane, number, microseconds, f"{session.id}.{number}", element]
-                if await connection.step("push", [*every, sent], arguments, f"push to '{name}'"):
-                    break
-            if not await wait_for_room(connection, every, deadline):
-                bound = await connection.call("GET", every[BOUND], operation="read a queue's bound")
-                raise QueueFullError(name, int(bound or 0), place)
+        if not await once_there_is_room(connection, every, deadline, partial(push, element)):
+            bound = await connection.call("GET", every[BOUND], operation="read a queue's bound")
+            raise QueueFullError(name, int(bound or 0), place)
         connection.stats.pushes += 1
         connection.stats.bytes_sent += len(element)

@@ -76,9 +76,10 @@ class Writers:
             raise WriterLostError(self.name, gone)
         return False
 
-    async def _tell(self, what: str, session: str, *writers: str) -> None:
+    async def _tell(self, what: str, token: str, *writers: str) -> None:
         milliseconds = max(1, round(self.connection.settings.lease_seconds * 1000))
-        arguments = [what, milliseconds, session, *writers]
-        await self.connection.step(
-            "writers", self.keys.writers(self.name), arguments, f"{what} writers of '{self.name}'"
-        )
+        session = await self.connection.session()
+        keys = [*self.keys.writers(self.name), self.keys.sent(self.keys.queue(self.name), session.id)]
+        with session.lane() as lane:
+            arguments = [what, milliseconds, token, *lane, *writers]
+            await self.connection.step("writers", keys, arguments, f"{what} writers of '{self.name}'")

@@ -284,6 +284,16 @@ async def test_requests_that_come_late_when_all_is_over_do_nothing(server: Serve
         await balanced(store, "jobs", 5)
 
 
+async def test_a_writer_that_begins_late_takes_nothing_from_its_successor(server: Server, proxy: Proxy) -> None:
+    async with DataStore.from_url(proxy.url) as store, DataStore.from_url(server.url) as other:
+        proxy.holds_back = b"begin"
+        async with store.queue.write_as("jobs", "read/0"):
+            pass
+        async with other.queue.write_as("jobs", "read/0"):
+            await proxy.deliver_late()
+        assert [item async for item in other.queue.stream("jobs")] == []
+
+
 async def test_heartbeats_for_many_queues_over_a_slow_link_come_in_time(server: Server, proxy: Proxy) -> None:
     names = [f"jobs{number}" for number in range(20)]
     async with (

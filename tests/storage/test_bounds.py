@@ -202,11 +202,22 @@ async def hundred_pushes(store: DataStore) -> None:
     await asyncio.gather(*(store.queue.push("jobs", value) for value in range(100)))
 
 
-@pytest.mark.parametrize("what", ["pushes", "a hop", "a delayed push"])
+async def twenty_hops(store: DataStore) -> None:
+    await asyncio.gather(*(store.queue.commit(pushes={"jobs": [value]}) for value in range(20)))
+
+
+async def all_at_once(store: DataStore) -> None:
+    delayed = (store.queue.push("jobs", value, delay=60) for value in range(20))
+    await asyncio.gather(hundred_pushes(store), twenty_hops(store), *delayed)
+
+
+@pytest.mark.parametrize("what", ["pushes", "a hop", "hops", "a delayed push", "all"])
 async def test_what_waits_for_room_looks_no_more_than_twenty_times_a_second(server: Server, what: str) -> None:
     work: dict[str, Callable[[DataStore], Coroutine[Any, Any, None]]] = {
         "pushes": hundred_pushes,
         "a hop": lambda store: store.queue.commit(pushes={"jobs": [1]}),
+        "hops": twenty_hops,
+        "all": all_at_once,
         "a delayed push": lambda store: store.queue.push("jobs", 1, delay=60),
     }
     async with DataStore.from_url(server.url) as store, Redis.from_url(server.url) as client:
@@ -214,7 +225,7 @@ async def test_what_waits_for_room_looks_no_more_than_twenty_times_a_second(serv
         await store.queue.bound("jobs", 1)
         await store.queue.push("jobs", "a")
         async with started(work[what](store)):
-            await until_waiting(store)
+            await until_waiting(store, 3)  # then each has tried at least once
             began, before = time.monotonic(), [await calls(client, name) for name in ("evalsha", "brpop")]
             await until_waiting(store, 6)
             looks = [await calls(client, name) for name in ("evalsha", "brpop")]
@@ -266,6 +277,24 @@ async def test_a_hop_that_lost_its_lease_while_it_waited_says_so(store: DataStor
                     await asyncio.wait_for(hop, 5)
         await lease.give_back()
         assert await drained(store) == ["full"]
+
+
+async def test_hops_that_wait_go_in_turn_and_those_that_wait_for_another_queue_hold_nobody_up(
+    store: DataStore, other: DataStore
+) -> None:
+    async with bounded(store, 1, "full"), started(store.queue.commit(pushes={"jobs": [0], "more": [0]})) as both:
+        await store.queue.bound("more", 1)
+        await store.queue.push("more", "full")
+        await until_waiting(store)
+        async with started(store.queue.commit(pushes={"jobs": [1]})) as second:
+            assert await other.queue.pop("jobs", timeout=0) == "full"
+            await asyncio.wait_for(second, 5)
+            assert not both.done()
+            assert await other.queue.pop("more", timeout=0) == "full"
+            assert await other.queue.pop("jobs", timeout=5) == 1
+            await asyncio.wait_for(both, 5)
+        assert await drained(store) == await drained(store, "more") == [0]
+        await store.queue.bound("more", None)
 
 
 async def test_a_hop_larger_than_the_bound_goes_when_the_queue_is_empty(store: DataStore, other: DataStore) -> None:

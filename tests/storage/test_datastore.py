@@ -107,6 +107,12 @@ def test_open_reads_the_environment(monkeypatch: pytest.MonkeyPatch, variables: 
     assert DataStore.open().connection.address == address
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 600.1])
+def test_what_was_done_is_known_for_longer_than_it_is_tried_again(seconds: float) -> None:
+    with pytest.raises(ValueError, match="reconnect_seconds"):
+        DataStore.from_url("redis://server", reconnect_seconds=seconds)
+
+
 async def test_the_embedded_server_starts_on_first_use_and_is_shared(folder: Path) -> None:
     one, other = DataStore.embedded(folder, prefix="a:"), DataStore.open(Settings(folder=folder))
     assert embedded.status(folder) is None

@@ -269,7 +269,9 @@ async def test_a_lease_that_is_cancelled_while_it_is_taken_or_ended_is_never_hal
             await asyncio.sleep(0)
 
     ends: dict[tuple[bool, int], int] = {}
-    for turns in range(80):
+    turns = 0
+    while ends.get((False, 0), 0) < 10:
+        turns += 1
         await store.queue.push_many("jobs", "ab")
         task = asyncio.create_task(work())
         for _ in range(turns):
@@ -282,7 +284,7 @@ async def test_a_lease_that_is_cancelled_while_it_is_taken_or_ended_is_never_hal
         waiting = await store.queue.clear("jobs")
         ends[task.cancelled(), waiting] = ends.get((task.cancelled(), waiting), 0) + 1
     assert ends.keys() <= {(True, 2), (True, 0), (False, 0)}
-    assert min(ends[True, 2], ends[False, 0]) > 3
+    assert ends[True, 2] > 3
     await store.queue.clear("others")
 
 

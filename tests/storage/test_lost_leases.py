@@ -188,3 +188,26 @@ async def test_an_envelope_that_others_have_spoilt_is_a_dead_letter_and_not_lost
     assert "good" in taken
     assert len(taken) + len(letters) == 3
     await store.queue.discard("jobs", None)
+
+
+async def test_an_unexpected_error_is_logged_and_the_heart_goes_on(
+    server_url: str, store: DataStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat, fails = heart.Heart._beat, iter([True])
+
+    def stumble(self: heart.Heart, client: Any) -> None:
+        if next(fails, False):
+            raise ZeroDivisionError
+        beat(self, client)
+
+    monkeypatch.setattr(heart.Heart, "_beat", stumble)
+    await store.queue.push("jobs", 1)
+    async with (
+        DataStore.from_url(server_url, prefix=store.prefix, lease_seconds=0.4) as holder,
+        holder.queue.lease("jobs", timeout=0),
+        store.queue.lease("jobs", timeout=1.2) as nothing,
+    ):
+        assert not nothing, "three leases' time"
+    (record,) = caplog.records
+    assert "heartbeat failed" in record.message
+    assert record.exc_info is not None

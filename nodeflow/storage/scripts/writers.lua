@@ -7,10 +7,14 @@
 --   done   they are done; with a session, only where it is the one that writes as them
 --   close  all are done, known or not
 -- Returns how many of them it was so for.
---#include lib_keys
+--#include lib_keys lib_once
 local states, signs, what, milliseconds, session = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
+local before = KEYS[3] and done_before(KEYS[3], ARGV[4], ARGV[5])
+if before then
+  return before
+end
 local names, number = {}, 0
-for place = 4, #ARGV do names[#names + 1] = ARGV[place] end
+for place = 6, #ARGV do names[#names + 1] = ARGV[place] end
 if what == 'close' then
   names = redis.call('HKEYS', states)
   names[#names + 1] = '*'
@@ -39,4 +43,4 @@ for _, name in ipairs(names) do
   end
 end
 redis.call('EXPIRE', states, KEEP)
-return number
+return KEYS[3] and remember(KEYS[3], ARGV[4], ARGV[5], number) or number
