@@ -86,8 +86,7 @@ if not is_plain then
   local back = {}
   back, used = oldest(queue.returned, wanted, budget)
   for place, envelope in ipairs(back) do
-    local head = open(envelope)
-    if head and head.deaths then
+    if is_suspect(envelope) then
       if place > 1 then break end
       is_alone = true
     end
