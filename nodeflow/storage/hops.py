@@ -20,7 +20,7 @@ from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.room import once_there_is_room
-from nodeflow.values import decode, encode
+from nodeflow.values import decode, decode_each, encode
 
 _LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
 _OVERDUE_SECONDS = 1.0
@@ -215,7 +215,7 @@ class Hops:
             return
         began, end = anyio.current_time(), deadline(timeout)
         queues = {name: self._keys.all_of(name) for name in (*plan.pushes, *plan.dead)}
-        acknowledged = len(lease.held) if lease is not None and done is None else len(done or ())
+        acknowledged = lease.left if lease is not None and done is None else len(done or ())
 
         def heard(reply: Sequence[int]) -> None:
             if reply[0]:
@@ -277,10 +277,10 @@ class Hops:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            items, garbage = _items(lease_id, int(envelopes), elements)
-            lease = Lease(self, name, member, lease_id, number, items)
+            items, places, garbage = _opened(lease_id, int(envelopes), elements)
+            lease = Lease(self, name, member, lease_id, number, items, places)
             if garbage:
-                unread = Lease(self, name, member, lease_id, number, _nothing)
+                unread = Lease(self, name, member, lease_id, number, (), ())
                 await self.commit(lease=unread, done=[], buried=garbage)
         except BaseException as error:
             await self.give_back_after(error, name, member, number)
@@ -302,28 +302,36 @@ class Hops:
         stats.bytes_sent += plan.size
 
 
-_nothing: dict[int, Item] = {}
-
-
-def _items(lease_id: str, envelopes: int, elements: Sequence[bytes]) -> tuple[dict[int, Item], list[tuple[int, str]]]:
-    """The items of a lease by place, and the places of those that can't be read, with the reason.
+def _opened(
+    lease_id: str, envelopes: int, elements: Sequence[bytes]
+) -> tuple[Sequence[Item], Sequence[int], list[tuple[int, str]]]:
+    """The items of a lease and their places, and the places of those that can't be read, with the reason.
 
     Args:
         lease_id: the lease's id; bare items get theirs from it.
         envelopes: how many of the first elements lie in envelopes.
         elements: what lay in the queue, oldest first.
     """
-    items: dict[int, Item] = {}
-    garbage = []
+    try:
+        back = list(map(open_envelope, elements[:envelopes]))
+        values = decode_each(elements[envelopes:])
+        ids = [f"{lease_id}.{place}" for place in range(envelopes, len(elements))]
+        return [*back, *map(Item, ids, values)], range(len(elements)), []
+    except PayloadError:
+        return _opened_one_by_one(lease_id, envelopes, elements)
+
+
+def _opened_one_by_one(
+    lease_id: str, envelopes: int, elements: Sequence[bytes]
+) -> tuple[list[Item], list[int], list[tuple[int, str]]]:
+    items, places, garbage = [], [], []
     for place, data in enumerate(elements):
         try:
-            if place < envelopes:
-                items[place] = open_envelope(data)
-            else:
-                items[place] = Item(f"{lease_id}.{place}", decode(data))
+            items.append(open_envelope(data) if place < envelopes else Item(f"{lease_id}.{place}", decode(data)))
+            places.append(place)
         except PayloadError as error:
             garbage.append((place, error.reason))
-    return items, garbage
+    return items, places, garbage
 
 
 def _encoded(values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
-
-from attrs import frozen
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from nodeflow.errors import StorageError, UsageError
 from nodeflow.storage.arguments import clean, seconds_of
@@ -15,9 +13,8 @@ if TYPE_CHECKING:
     from nodeflow.storage.hops import Hops
 
 
-@frozen
-class Item:
-    """One item of a lease.
+class Item(NamedTuple):
+    """One item of a lease; a tuple, because that is made fastest.
 
     Args:
         id: stays the same when the item is delivered again.
@@ -41,15 +38,23 @@ class Lease(Sequence[Item]):
         member: the consumer.
         lease_id: the lease's id in the server.
         number: its number among the consumer's leases.
-        items: its items by their place in the server's list.
+        items: its items, oldest first.
+        places: the place of each in the server's list.
     """
 
     def __init__(
-        self, hops: Hops, name: str, member: Member, lease_id: str, number: int, items: Mapping[int, Item]
+        self,
+        hops: Hops,
+        name: str,
+        member: Member,
+        lease_id: str,
+        number: int,
+        items: Iterable[Item],
+        places: Iterable[int],
     ) -> None:
         self._hops = hops
-        self._items = tuple(items.values())
-        self._places = {item.id: place for place, item in items.items()}
+        self._items = tuple(items)
+        self._places = {item.id: place for item, place in zip(self._items, places, strict=True)}
         self.name, self.member, self.id, self.number = name, member, lease_id, number
 
     @overload
@@ -58,6 +63,9 @@ class Lease(Sequence[Item]):
     def __getitem__(self, index: slice) -> Sequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         return self._items[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -172,6 +180,11 @@ class Lease(Sequence[Item]):
         if self.is_open:
             await self._hops.give_back(self.name, self.member, self.number, clean(error))
             self._forget(None)
+
+    @property
+    def left(self) -> int:
+        """How many items it still holds."""
+        return len(self._places)
 
     def _must_be_open(self) -> None:
         if not self.is_open:

@@ -1,5 +1,5 @@
 """A Python value to bytes and back, strictly: what JSON can't hold is refused, never changed."""
 
-from nodeflow.values.codec import Encoded, decode, digest, encode
+from nodeflow.values.codec import Encoded, decode, decode_each, digest, encode
 
-__all__ = ["Encoded", "decode", "digest", "encode"]
+__all__ = ["Encoded", "decode", "decode_each", "digest", "encode"]

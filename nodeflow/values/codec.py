@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
@@ -67,6 +68,18 @@ def decode(data: bytes | str) -> Any:
         return orjson.loads(bytes(data) if type(data) is Encoded else data)  # orjson takes no subclass
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
+
+
+def decode_each(elements: Iterable[bytes]) -> list[Any]:
+    """Decode many values at once, which is faster than one by one.
+
+    Raises:
+        PayloadError: one of them isn't JSON; `decode` says which.
+    """
+    try:
+        return list(map(orjson.loads, elements))
+    except orjson.JSONDecodeError as error:
+        raise PayloadError("$", f"not JSON ({error})") from error
 
 
 def digest(value: Any) -> str:
