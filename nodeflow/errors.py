@@ -169,7 +169,7 @@ class QueueFullError(StorageError):
 
     def __str__(self) -> str:
         some = f"; the first {self.pushed} values were pushed, the others were not" if self.pushed else ""
-        return f"queue {self.queue!r} holds {self.max_length} items, as many as it may, and none left in time{some}"
+        return f"queue {self.queue!r} may hold {self.max_length} items, and had no room in time{some}"
 
 
 class LeaseLostError(StorageError):

@@ -41,7 +41,9 @@ class Settings:
         output_ttl: how long development mode keeps a node's output, in seconds.
         server_idle: after how many seconds without a client the embedded server stops.
         server_fsync: when the embedded server forces what it writes to the disk: `everysec` or `always`. Its death
-            alone loses nothing with either; a crash of the machine costs up to a second of writes, or none.
+            alone loses nothing confirmed, but for a slow disk; a crash of the machine costs up to two seconds of
+            writes, or none. `no` leaves it to the operating system. Where the server runs already, `always` sets it
+            so for as long as it runs; anything else leaves it.
         lease_seconds: for how many seconds a consumer may show no sign of life before its items go to others.
         max_deliveries: how often an item is delivered alone and fails before it goes to the dead letters.
         reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import anyio
 
@@ -44,6 +46,17 @@ def seconds_of(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be seconds, 0 or more, not {value!r}")
     return float(value)
+
+
+def values_of(name: str, values: Iterable[Any]) -> Iterable[Any]:
+    """Refuse one value where many are to be given: of a dict its keys would be taken, of a str its letters.
+
+    Raises:
+        TypeError: it isn't a list or something of the kind.
+    """
+    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of values, not {type(values).__name__}: {values!a:.60}")
+    return values
 
 
 def slot_name(name: str) -> str:

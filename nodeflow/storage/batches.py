@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nodeflow.errors import PayloadError
+from nodeflow.storage.arguments import values_of
 from nodeflow.values import encode
 
 COMMAND_ITEMS = 1_000
@@ -28,18 +29,23 @@ def encode_one(value: Any) -> bytes:
     return data
 
 
-def encode_each(values: Iterable[Any]) -> list[bytes]:
+def encode_each(name: str, values: Iterable[Any]) -> list[bytes]:
     """Each value as JSON.
 
+    Args:
+        name: what the caller knows the values as, for the path of an error.
+        values: a list of them, or the like.
+
     Raises:
-        PayloadError: one can't be held; the path begins with its place, as in `$[3].when`.
+        TypeError: they are no list.
+        PayloadError: one can't be held; the path begins with the name and its place, as in `values[3].when`.
     """
     encoded = []
-    for place, value in enumerate(values):
+    for place, value in enumerate(values_of(name, values)):
         try:
             encoded.append(encode_one(value))
         except PayloadError as error:
-            raise PayloadError(f"$[{place}]{error.path.removeprefix('$')}", error.reason) from None
+            raise PayloadError(f"{name}[{place}]{error.path.removeprefix('$')}", error.reason) from None
     return encoded
 
 

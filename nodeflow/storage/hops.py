@@ -12,7 +12,7 @@ import orjson
 from attrs import field, frozen
 
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
-from nodeflow.storage.arguments import clean, deadline, whole
+from nodeflow.storage.arguments import clean, deadline, values_of, whole
 from nodeflow.storage.batches import COMMAND_BYTES, MAX_ITEM_BYTES, encode_each, encode_one
 from nodeflow.storage.connection import RedisConnection, to_the_end
 from nodeflow.storage.envelopes import open_envelope
@@ -204,9 +204,9 @@ class Hops:
             done,
             retries,
             buried,
-            _encoded(pushes),
-            {self._keys.cache(key): encode_one(value) for key, value in (states or {}).items()},
-            {name: list(map(encode, lot)) for name, lot in (dead or {}).items() if lot},
+            _encoded("pushes", pushes),
+            {self._keys.cache(key): _state(key, value) for key, value in (states or {}).items()},
+            _letters(dead),
             clean(reason),
             dict(counts or {}),
             self._keys.job(job) if counts else "",
@@ -334,5 +334,18 @@ def _opened_one_by_one(
     return items, places, garbage
 
 
-def _encoded(values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
-    return {name: encode_each(lot) for name, lot in (values or {}).items() if lot}
+def _encoded(what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+    lots = {name: encode_each(f"{what}[{name!r}]", lot) for name, lot in (values or {}).items()}
+    return {name: lot for name, lot in lots.items() if lot}
+
+
+def _letters(values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+    lots = {name: list(map(encode, values_of(f"dead[{name!r}]", lot))) for name, lot in (values or {}).items()}
+    return {name: lot for name, lot in lots.items() if lot}
+
+
+def _state(key: str, value: Any) -> bytes:
+    try:
+        return encode_one(value)
+    except PayloadError as error:
+        raise PayloadError(f"states[{key!r}]{error.path.removeprefix('$')}", error.reason) from None

@@ -9,6 +9,7 @@ The rule of the hash tag: https://redis.io/docs/latest/operate/oss_and_stack/ref
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from attrs import field, frozen
@@ -32,6 +33,9 @@ _SUFFIXES = (
 _SCRIPT_SUFFIXES = _SUFFIXES[:11]
 RETURNED, BOUND, PUSH_WAITS, PUSH_WAKES = 1, 9, 10, 11
 """The places of some keys in `Keys.all_of`."""
+
+_HOLDING = {"returned": "list", "delayed": "zset", "leases": "hash", "dead": "zset"}
+"""The suffixes of the keys beside a queue that hold items of it, or say where some are; and their types."""
 
 _OWN = re.compile(rf":(?:{'|'.join(_SUFFIXES)})(?::|$)")
 _TAG = re.compile(r"[^{]*\{[^}]+\}")  # only the first brace can open a tag
@@ -109,21 +113,23 @@ class Keys:
         """The string that holds the name of who has a right."""
         return f"{self.prefix}claim:{right}"
 
-    def queue_patterns(self) -> tuple[str, ...]:
-        """The glob patterns that match every key in which items of a queue wait."""
+    def queue_patterns(self) -> Iterator[tuple[str, str]]:
+        """The glob patterns that match every key in which items of a queue are, and the type of those keys."""
         escaped = re.sub(r"([*?\[\]\\^])", r"\\\1", self.prefix)
         main = f"{escaped}queue:*"
-        beside = (f"{{{main}}}:returned", f"{{{main}}}:delayed")
-        return (main,) if _TAG.match(self.prefix) else (main, *beside)
+        yield main, "list"
+        for suffix, kind in _HOLDING.items():
+            yield main if _TAG.match(self.prefix) else f"{{{main}}}:{suffix}", kind
 
-    def queue_name(self, key: str) -> str | None:
-        """The queue whose items wait in this key, or None when the key is of another kind."""
+    def queue_name(self, key: str, kind: str) -> str | None:
+        """The queue whose items are in this key of this type, or None when it is none of a queue's."""
         main = re.escape(f"{self.prefix}queue:")
-        found = re.fullmatch(rf"\{{?{main}([^{{}}]+?)\}}?(?::returned|:delayed)?", key)
+        found = re.fullmatch(rf"\{{?{main}([^{{}}]+?)\}}?(?::(?:{'|'.join(_HOLDING)}))?", key)
         if found is None or _problem(found[1]):
             return None
         name = found[1]
-        return name if key in self.all_of(name)[:3] else None
+        beside = [self._beside(name, suffix) for suffix, each in _HOLDING.items() if each == kind]
+        return name if key in beside or (kind == "list" and key == self.queue(name)) else None
 
     def _beside(self, name: str, suffix: str) -> str:
         return self._suffixed(self.queue(name), suffix)

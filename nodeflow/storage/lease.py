@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from nodeflow.errors import StorageError, UsageError
+from nodeflow.errors import UsageError
 from nodeflow.storage.arguments import clean, seconds_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Lease(Sequence[Item]):
         return len(self._items)
 
     def __repr__(self) -> str:
-        return f"<Lease of {len(self)} from {self.name!r}>"
+        return f"<Lease from {self.name!r} that holds {self.left} of {len(self)} items>"
 
     @property
     def is_open(self) -> bool:
@@ -111,7 +111,8 @@ class Lease(Sequence[Item]):
             PayloadError: a value can't be encoded; nothing was sent and the lease is still open.
             QueueFullError: a queue had no room in time; nothing was done.
             LeaseLostError: the items were given to another consumer; nothing was done.
-            StorageError: the lease isn't open any more, or the server refused.
+            UsageError: the lease holds nothing: it is empty, or all of it was dealt with already.
+            StorageError: the server refused.
         """
         self._must_be_open()
         places = None if items is None else self._places_of(items)
@@ -188,7 +189,7 @@ class Lease(Sequence[Item]):
 
     def _must_be_open(self) -> None:
         if not self.is_open:
-            raise StorageError(f"{self!r} holds nothing: it is empty, or was committed or given back already")
+            raise UsageError(f"{self!r}: there is nothing left to commit, extend or retry; ask `if lease:` first")
 
     def _places_of(self, items: Iterable[Item]) -> list[int]:
         places = []

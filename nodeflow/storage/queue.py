@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -100,7 +99,7 @@ class QueueStore:
 
         Args:
             name: the queue's name.
-            values: each as in `push`.
+            values: a list of them, or the like; each as in `push`.
             delay: seconds until they can be taken.
             timeout: seconds to wait for room in a bounded queue; None waits for ever.
 
@@ -109,7 +108,7 @@ class QueueStore:
             QueueFullError: the queue had no room for all in time; `pushed` says how many of the first are in it.
             StorageError: the server failed; the first of them may be in the queue, in order, the others not.
         """
-        await self._push(name, encode_each(values), delay, deadline(timeout))
+        await self._push(name, encode_each("values", values), delay, deadline(timeout))
 
     async def pop(self, name: str, timeout: float | None = None, default: Any = None) -> Any:
         """Take the oldest value out of a queue (BRPOP): at most once, gone with the process that dies on it.
@@ -177,6 +176,8 @@ class QueueStore:
 
         An item is acknowledged some time after the next one was asked for. When the loop is left by a break or
         an error, the item at hand and those behind it are given back: `contextlib.aclosing` does so at once.
+        A generator can't see an error of the loop around it, so that doesn't count against the item: catch what one
+        item may raise within the loop, or take items by `lease`, where an exception counts.
 
         Args:
             name: the queue's name.
@@ -208,7 +209,8 @@ class QueueStore:
 
         Args:
             name: the queue's name.
-            writer: the slot; whoever had it before loses it.
+            writer: the slot; whoever had it before loses it: its end is no end of the queue any more. It isn't
+                kept from pushing.
         """
         return Writers(self._connection, self._keys, name).write_as(writer)
 
@@ -282,17 +284,20 @@ class QueueStore:
         await self._connection.step("clear_leases", self._keys.all_of(name), [], f"remove the leases of '{name}'")
 
     async def names(self) -> list[str]:
-        """The names of the queues in which something waits (SCAN, so the server is never held up)."""
+        """The names of the queues that hold anything: what waits, is delayed, leased or dead.
+
+        The server is never held up (SCAN); a queue that comes or goes meanwhile may be left out.
+        """
         await self._connection.session()
         found: set[str] = set()
-        for pattern, kind in itertools.product(self._keys.queue_patterns(), ("list", "zset")):
+        for pattern, kind in self._keys.queue_patterns():
             cursor = -1
             while cursor:
                 command = ("SCAN", max(cursor, 0), "MATCH", pattern, "COUNT", 1_000, "TYPE", kind)
                 position, keys = await self._connection.call(*command, operation="list the queues")
                 cursor = int(position)
                 for key in keys:
-                    if name := self._keys.queue_name(key.decode(errors="surrogateescape")):
+                    if name := self._keys.queue_name(key.decode(errors="surrogateescape"), kind):
                         found.add(name)
         return sorted(found)
 
@@ -307,7 +312,10 @@ class QueueStore:
         return await read_letters(self._connection, self._keys, name, start, stop)
 
     async def requeue(self, name: str, ids: Iterable[str] | None = None) -> int:
-        """Put dead letters back in front of what waits, with all attempts before them; how many those were.
+        """Put dead letters back in front of what waits, whatever the queue's bound; how many those were.
+
+        They are delivered one at a time, as `attempt` 1 again, with the error that they died of; and an item goes to
+        the dead letters again only after `max_deliveries` further failures.
 
         Args:
             name: the queue's name.

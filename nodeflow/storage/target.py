@@ -54,9 +54,12 @@ class Target:
         if self._options is not None:
             return await self._connect_to(self._options)
         try:
-            return await self._connect_to(await self._start_embedded())
+            link = await self._connect_to(await self._start_embedded())
         except StorageConnectionError:  # it stopped for want of a client in the moment between
-            return await self._connect_to(await self._start_embedded())
+            link = await self._connect_to(await self._start_embedded())
+        if self._settings.server_fsync == "always":  # who started it may have asked for less
+            await link.client.config_set("appendfsync", "always")
+        return link
 
     async def bring_back(self, link: Link, error: BaseException) -> None:
         """Start the embedded server again when it died together with its watchdog; one that was stopped stays so."""

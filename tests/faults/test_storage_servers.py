@@ -76,6 +76,19 @@ async def test_what_was_confirmed_survives_the_death_of_the_server_and_the_store
         assert store.stats().reconnects > 0
 
 
+async def test_a_store_that_asks_for_always_gets_it_of_a_server_that_runs_already(folder: Path) -> None:
+    async with (
+        DataStore.embedded(folder) as first,
+        DataStore.open(Settings(folder=folder, server_fsync="always")) as one,
+    ):
+        client = await first.connection.ensure_connection()
+        assert (await client.config_get("appendfsync"))["appendfsync"] == "everysec"
+        await one.queue.push("jobs", 1)
+        async with DataStore.embedded(folder) as third:
+            assert await third.queue.pop("jobs") == 1
+        assert (await client.config_get("appendfsync"))["appendfsync"] == "always"
+
+
 def _some_done(tasks: list[asyncio.Task[None]], number: int) -> Any:
     async def are_done() -> bool:
         return sum(task.done() for task in tasks) >= number

@@ -120,7 +120,7 @@ async def is_full_said(store: DataStore) -> bool:
 @pytest.mark.parametrize("delay", [0, 60])
 async def test_a_push_that_finds_no_room_in_time_was_not_made(store: DataStore, timeout: float, delay: float) -> None:
     async with bounded(store, 2, "a", "b"):
-        with pytest.raises(QueueFullError, match="queue 'jobs' holds 2 items, as many as it may") as caught:
+        with pytest.raises(QueueFullError, match="queue 'jobs' may hold 2 items") as caught:
             await store.queue.push("jobs", "c", timeout=timeout, delay=delay)
         assert (caught.value.queue, caught.value.max_length, caught.value.pushed) == ("jobs", 2, 0)
         assert await drained(store) == ["a", "b"]
@@ -134,7 +134,7 @@ async def test_of_many_values_the_first_are_pushed_and_the_error_says_how_many(
 ) -> None:
     async with bounded(store, 3):
         with pytest.raises(QueueFullError, match="the first 3 values were pushed, the others were not") as caught:
-            await store.queue.push_many("jobs", "abcde", timeout=timeout, delay=delay)
+            await store.queue.push_many("jobs", list("abcde"), timeout=timeout, delay=delay)
         assert caught.value.pushed == 3
         if not delay:
             assert await drained(store) == ["a", "b", "c"]
@@ -170,7 +170,7 @@ async def test_many_waiting_pushes_all_get_their_turn_and_each_caller_keeps_its_
 
 async def test_delayed_items_need_room_too(store: DataStore) -> None:
     async with bounded(store, 3, "a"):
-        await store.queue.push_many("jobs", "bc", delay=60)
+        await store.queue.push_many("jobs", list("bc"), delay=60)
         for delay in (0, 60):
             with pytest.raises(QueueFullError):
                 await store.queue.push("jobs", "d", delay=delay, timeout=0)
@@ -254,7 +254,7 @@ async def test_a_hop_that_finds_no_room_in_time_did_nothing(store: DataStore) ->
     await store.queue.push_many("in", [1, 2])
     async with bounded(store, 2, "a"), store.queue.lease("in", 2, timeout=0) as lease:
         for timeout in (0, 0.1):
-            with pytest.raises(QueueFullError, match="queue 'jobs' holds 2 items") as caught:
+            with pytest.raises(QueueFullError, match="queue 'jobs' may hold 2 items") as caught:
                 await lease.commit(pushes={"free": [0], "jobs": ["b", "c"]}, states={"state": 1}, timeout=timeout)
             assert caught.value.pushed == 0
         assert lease.held == list(lease)

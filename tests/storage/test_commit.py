@@ -217,15 +217,17 @@ async def test_an_item_that_is_named_twice_in_one_hop_is_refused(store: DataStor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_items_to_be_retried_come_back_in_front_and_the_others_stay_leased(store: DataStore, kind: str) -> None:
+async def test_items_to_be_retried_come_back_in_front_in_their_order_and_the_others_stay_leased(
+    store: DataStore, kind: str
+) -> None:
     async with leased(store, kind) as lease:
         await lease.retry(lease[4], error="later")
         await lease.retry(lease[1])
         await balanced(store, leased=4, waiting=2, done=0)
         async with store.queue.lease("jobs", 10, timeout=0) as again:
             assert list(again) == [
-                Item(lease[1].id, 1, lease[1].attempt + 1),
                 Item(lease[4].id, 4, lease[4].attempt + 1, "later"),
+                Item(lease[1].id, 1, lease[1].attempt + 1),
             ]
     await balanced(store, done=6)
 
@@ -321,7 +323,7 @@ async def test_extending_changes_nothing_but_the_sign_of_life(store: DataStore) 
             await lease.extend()
         await balanced(store, leased=6)
         assert lease.held == list(lease)
-    with pytest.raises(StorageError, match="holds nothing"):
+    with pytest.raises(UsageError, match="nothing left to commit"):
         await lease.extend()
 
 

@@ -246,7 +246,7 @@ async def test_after_an_error_items_come_back_one_at_a_time(store: DataStore) ->
 
 
 async def test_what_is_in_front_of_a_suspect_is_not_delivered_with_it(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "abcd")
+    await store.queue.push_many("jobs", list("abcd"))
     async with store.queue.lease("jobs", timeout=0) as innocent:
         assert await fail(store, ZeroDivisionError(), 2) == ["b", "c"]
         await innocent.give_back()

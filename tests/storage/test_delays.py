@@ -80,7 +80,7 @@ async def test_a_stream_waits_for_what_is_due_later(store: DataStore, client: Re
 
 
 async def test_what_is_delayed_does_not_wait_but_is_counted(store: DataStore, client: Redis) -> None:
-    await store.queue.push_many("jobs", "ab", delay=60)
+    await store.queue.push_many("jobs", list("ab"), delay=60)
     await store.queue.push("jobs", "c", delay=0.05)
     await store.queue.push("jobs", "d")
     await balanced(store, delayed=3, waiting=1)
@@ -111,7 +111,7 @@ async def test_what_is_due_comes_before_what_waits(store: DataStore, client: Red
 
 
 async def test_an_item_is_tried_again_after_its_delay_and_not_before(store: DataStore, client: Redis) -> None:
-    await store.queue.push_many("jobs", "abc")
+    await store.queue.push_many("jobs", list("abc"))
     async with store.queue.lease("jobs", 3, timeout=0) as lease:
         began = await seconds_of(client)
         await lease.retry(lease[0], delay=0.4, error="busy")

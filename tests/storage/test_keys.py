@@ -141,10 +141,11 @@ async def test_names_lists_what_waits_below_the_prefix_and_nothing_else(
             await client.lpush(other, "1")
         await client.set(f"{store.prefix}queue:string", "no list")
         async with queue.lease("plain", timeout=0):
-            assert await queue.names() == ["back", "later", "with:colon"]
+            assert await queue.names() == ["back", "later", "letters", "plain", "with:colon"]
         assert [await queue.clear(name) for name in ("back", "later", "with:colon", "plain")] == [1, 1, 1, 0]
-        assert await queue.names() == []
+        assert await queue.names() == ["letters"]
         await queue.discard("letters", None)
+        assert await queue.names() == []
         await store.cache.delete("queue:no")
         await client.delete(*others, f"{store.prefix}queue:string", f"{store.prefix}queue:".encode() + b"\xff")
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from nodeflow.errors import LeaseLostError, StorageError
+from nodeflow.errors import LeaseLostError, UsageError
 from nodeflow.storage import DataStore, Item, Lease
 from tests.storage.contents import lasting
 from tests.storage.leases import attempts, drained, fail_on, give_back, one_by_one, values
@@ -32,7 +32,7 @@ async def test_a_clean_exit_acknowledges(store: DataStore, client: Redis) -> Non
 
 
 async def test_a_lease_is_a_sequence_of_items(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "abc")
+    await store.queue.push_many("jobs", list("abc"))
     async with store.queue.lease("jobs", 10, timeout=0) as lease:
         assert isinstance(lease, Lease)
         assert lease[0] == Item(lease[0].id, "a", 1)
@@ -67,7 +67,7 @@ async def test_nothing_in_time_is_an_empty_lease_that_cannot_be_committed(store:
     for timeout in (0, 0.05):
         async with store.queue.lease("jobs", timeout=timeout) as lease:
             assert (len(lease), list(lease)) == (0, [])
-            with pytest.raises(StorageError, match="holds nothing"):
+            with pytest.raises(UsageError, match="nothing left to commit"):
                 await lease.commit()
         with pytest.raises(ZeroDivisionError):
             async with store.queue.lease("jobs", timeout=timeout):
@@ -90,7 +90,7 @@ async def test_what_came_back_is_taken_first_with_its_id_and_a_higher_attempt(st
 
 
 async def test_ids_stay_the_same_over_many_returns(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
     ids = [[item.id for item in await give_back(store, "jobs", 2)] for _ in range(12)]
     assert ids == [ids[0]] * 12
     assert attempts(await drained(store, "jobs")) == [13, 13]
@@ -160,11 +160,11 @@ async def test_leases_of_many_tasks_share_the_items(store: DataStore) -> None:
 
 
 async def test_the_body_may_end_the_lease_itself(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
     async with store.queue.lease("jobs", timeout=0) as lease:
         await lease.give_back()
         await lease.give_back()
-        with pytest.raises(StorageError, match="given back already"):
+        with pytest.raises(UsageError, match="nothing left to commit"):
             await lease.commit()
 
     async def commit_and_fail() -> None:
@@ -272,7 +272,7 @@ async def test_a_lease_that_is_cancelled_while_it_is_taken_or_ended_is_never_hal
     turns = 0
     while ends.get((False, 0), 0) < 10:
         turns += 1
-        await store.queue.push_many("jobs", "ab")
+        await store.queue.push_many("jobs", list("ab"))
         task = asyncio.create_task(work())
         for _ in range(turns):
             await asyncio.sleep(0)

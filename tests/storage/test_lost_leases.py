@@ -44,7 +44,7 @@ async def nothing_came_of_it(store: DataStore) -> None:
 async def test_a_lease_whose_slot_was_taken_over_is_lost_and_can_do_nothing(
     store: DataStore, successor: DataStore, end: str
 ) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
 
     async def work() -> None:
         async with (
@@ -64,7 +64,7 @@ async def test_a_lease_whose_slot_was_taken_over_is_lost_and_can_do_nothing(
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_lease_whose_items_were_removed_is_lost_and_can_do_nothing(store: DataStore, end: str) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
 
     async def work() -> None:
         async with store.queue.lease("jobs", 2, timeout=0) as lease:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore
 from nodeflow.storage.batches import batches
+from tests.storage.looking import balanced
 from tests.storage.waiting import started, until_blocked
 from tests.support import until
 
@@ -157,15 +159,31 @@ async def test_a_bad_timeout_is_refused(store: DataStore, timeout: Any) -> None:
             pass
 
 
+ONE_FOR_MANY: dict[str, Callable[[DataStore, Any], Awaitable[Any]]] = {
+    "push_many": lambda store, value: store.queue.push_many("jobs", value),
+    "pushes": lambda store, value: store.queue.commit(pushes={"jobs": value}, states={"key": 1}),
+    "dead": lambda store, value: store.queue.commit(dead={"jobs": value}),
+}
+
+
+@pytest.mark.parametrize("value", ["abc", b"abc", {"order": 1}, 5, None])
+@pytest.mark.parametrize("call", ONE_FOR_MANY)
+async def test_one_value_where_many_are_to_be_given_is_refused(store: DataStore, call: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"must be a list of values, not {type(value).__name__}"):
+        await ONE_FOR_MANY[call](store, value)
+    assert not await store.cache.exists("key")
+    await balanced(store, pushed=0)
+
+
 async def test_a_value_that_json_cannot_hold_is_refused_with_its_path_before_anything_is_sent(
     store: DataStore,
 ) -> None:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(PayloadError, match=r"^\$\.rows\[3\]\.when: datetime"):
         await store.queue.push("jobs", {"rows": [0, 1, 2, {"when": when}]})
-    with pytest.raises(PayloadError, match=r"^\$\[2000\]\.when: datetime"):
+    with pytest.raises(PayloadError, match=r"^values\[2000\]\.when: datetime"):
         await store.queue.push_many("jobs", [*range(2_000), {"when": when}])
-    with pytest.raises(TypeError, match="iterable"):
+    with pytest.raises(TypeError, match="must be a list of values, not int"):
         await store.queue.push_many("jobs", 5)  # type: ignore[arg-type] # that is the test
     assert await store.queue.length("jobs") == 0
 
@@ -185,7 +203,7 @@ async def test_what_is_not_json_raises_when_it_is_popped_and_what_follows_is_pop
 
 async def test_length_counts_what_waits(store: DataStore) -> None:
     lengths = [await store.queue.length("jobs")]
-    await store.queue.push_many("jobs", "abc")
+    await store.queue.push_many("jobs", list("abc"))
     lengths.append(await store.queue.length("jobs"))
     await store.queue.pop("jobs", timeout=0)
     lengths.append(await store.queue.length("jobs"))

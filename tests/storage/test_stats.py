@@ -60,7 +60,7 @@ async def test_a_push_that_was_refused_is_not_counted(store: DataStore) -> None:
 
     async def refused() -> None:
         with pytest.raises(QueueFullError):
-            await store.queue.push_many("jobs", "abcd", timeout=0)
+            await store.queue.push_many("jobs", list("abcd"), timeout=0)
         with pytest.raises(PayloadError):
             await store.queue.push("jobs", object())
 

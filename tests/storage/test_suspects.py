@@ -69,7 +69,7 @@ async def test_a_batch_ends_before_a_suspect(store: DataStore) -> None:
 async def test_a_suspect_that_comes_back_without_blame_stays_alone_and_is_no_nearer_to_its_death(
     store: DataStore,
 ) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
     await fail_on(store, "jobs", 2)
     for _ in range(3 * MOST):
         assert values(await give_back(store, "jobs", 10)) == ["a"]
@@ -104,7 +104,7 @@ async def test_one_that_was_never_in_company_dies_after_as_many_failures(store: 
 
 
 async def test_an_item_of_a_batch_whose_others_were_dealt_with_did_not_fail_alone(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
 
     async def fail_on_the_second() -> None:
         async with store.queue.lease("jobs", 2, timeout=0) as lease:
@@ -120,7 +120,7 @@ async def test_an_item_of_a_batch_whose_others_were_dealt_with_did_not_fail_alon
 
 @pytest.mark.parametrize("error", [StorageError("the server"), asyncio.CancelledError(), KeyboardInterrupt()])
 async def test_what_is_not_the_items_fault_makes_no_suspects(store: DataStore, error: BaseException) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
 
     async def work() -> None:
         async with store.queue.lease("jobs", 2, timeout=0):
@@ -135,7 +135,7 @@ async def test_what_is_not_the_items_fault_makes_no_suspects(store: DataStore, e
 
 
 async def test_giving_back_with_an_error_is_the_suspect_way(store: DataStore) -> None:
-    await store.queue.push_many("jobs", "ab")
+    await store.queue.push_many("jobs", list("ab"))
     async with store.queue.lease("jobs", 2, timeout=0) as lease:
         await lease.give_back("no luck")
     found = await one_by_one(store, "jobs", 2)

@@ -125,7 +125,7 @@ local function send_back(place, delay, reason)
     if delay > 0 then
       redis.call('ZADD', queue.delayed, now + delay, seal(head, element))
     else
-      redis.call('RPUSH', queue.returned, seal(head, element))
+      redis.call('LPUSH', queue.returned, seal(head, element))  -- behind what came back before it
     end
   end
 end
@@ -139,7 +139,7 @@ local function let_die(place, reason)
 end
 
 if lease then
-  for place = #plan.retries, 1, -1 do send_back(unpack(plan.retries[place])) end
+  for _, each in ipairs(plan.retries) do send_back(unpack(each)) end
   for _, each in ipairs(plan.buried) do let_die(unpack(each)); now = now + 1 end
   local open_before = lease.left
   if plan.done == true then

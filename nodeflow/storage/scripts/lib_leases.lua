@@ -112,7 +112,7 @@ local function recover(queue, most, now)
   end)
   local back, dead = 0, 0
   for _, id in ipairs(lost) do
-    local reason = 'its consumer ' .. string.match(id, '^(.*):%d+:%d+$') .. ' died or was cut off while it held the item'
+    local reason = 'its consumer ' .. holder_of(id) .. ' died, was cut off or was replaced while it held the item'
     local more, gone = give_back(queue, id, {error = reason, most = most}, now)
     back, dead = back + more, dead + gone
   end
