@@ -12,6 +12,9 @@ import typer
 
 from nodeflow.engine import FlowEngine, load_graph
 from nodeflow.engine.streams import ungrouped
+from nodeflow.engine.traces import safe_text
+from nodeflow.errors import PayloadError
+from nodeflow.values import is_plain, to_tree
 
 T = TypeVar("T")
 
@@ -39,14 +42,35 @@ def with_engine(target: str, work: Callable[[FlowEngine], Awaitable[T]]) -> T:
 
 
 def as_json(value: Any) -> str:
-    """A value as one line of JSON; what isn't JSON by its repr."""
-    return json.dumps(value, ensure_ascii=False, default=repr).encode(errors="backslashreplace").decode()
+    """A value as one line of JSON, with the types that JSON doesn't hold; what can't be kept by its repr."""
+    try:
+        return json.dumps(to_tree(value), ensure_ascii=False)
+    except PayloadError:
+        return json.dumps(_outlined(value), ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
+def shown(value: Any) -> str:
+    """A value for people, on one line: as JSON where that holds it, else as Python writes it."""
+    return as_json(value) if is_plain(value) else safe_text(repr, value).replace("\n", " ")
 
 
 def shortened(value: Any, width: int = 100) -> str:
-    """A value as JSON, cut to fit into a line."""
-    text = as_json(value)
+    """A value for people, cut to fit into a line."""
+    text = shown(value)
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _outlined(value: Any) -> Any:
+    if type(value) is dict:
+        return {str(key): _outlined(part) for key, part in value.items()}
+    return [_outlined(part) for part in value] if type(value) is list else _part(value)
+
+
+def _part(value: Any) -> Any:
+    try:
+        return to_tree(value)
+    except PayloadError:
+        return safe_text(repr, value)
 
 
 def size_text(size: int) -> str:

@@ -16,6 +16,7 @@ from nodeflow.cli.common import (
     plural,
     seconds_text,
     shortened,
+    shown,
     size_text,
     with_engine,
 )
@@ -150,7 +151,7 @@ def _item_text(item: KeptItem, width: int | None) -> str:
     if item.to_data()["status"] == "skipped":
         return "skipped"
     value = value_of(item)
-    return shortened(value, width) if width else as_json(value)
+    return shortened(value, width) if width else shown(value)
 
 
 def _sample_text(kept: KeptOutput | StepResult) -> str:

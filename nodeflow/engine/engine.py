@@ -14,7 +14,7 @@ from nodeflow.engine.passes import finished
 from nodeflow.engine.results import dead_queue, foreign_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
-from nodeflow.graph import Graph, Kind, NodeSpec
+from nodeflow.graph import Graph, Kind, NodeSpec, declare_types
 from nodeflow.storage import DataStore
 
 
@@ -34,6 +34,7 @@ class FlowEngine:
     def __init__(self, graph: Graph, store: DataStore | None = None, *, source: GraphSource | None = None) -> None:
         self.graph = graph
         self._finished = finished(graph)
+        declare_types(graph)
         self._source = source
         self._owns_store = store is None
         self._store = store or DataStore.open()

@@ -23,6 +23,7 @@ from nodeflow.engine.plan import LoopPlan, plan_loop
 from nodeflow.engine.streams import ungrouped
 from nodeflow.engine.traces import user_trace
 from nodeflow.errors import NodeflowError
+from nodeflow.graph import declare_types
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore
 
@@ -65,6 +66,7 @@ def main() -> int:
     try:
         graph, _ = load_graph(order.source)
         plan = plan_loop(finished(graph), order.loop)
+        declare_types(graph)
         with ungrouped():
             is_used_up = anyio.run(_run, order, plan)
     except NodeflowError as error:

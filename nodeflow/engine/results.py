@@ -65,7 +65,7 @@ class Results:
             field, content = _content(channel, outcome)
             if field == "branches" and not content:
                 return
-            data = Encoded(b'{"id":%b,"%b":%b}' % (encode(item_id), field.encode(), encode(content)))
+            data = _enveloped(item_id, field, content)
         self.pushes.setdefault(queue, []).append(data)
         self._size += len(data)
 
@@ -150,6 +150,13 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
         "input": {str(reader.target.queue): {"repr": repr(letter.raw)} if letter.raw else letter.value},
         "error": {"type": "PayloadError", "message": _clean(letter.error), "traceback": ""},
     }
+
+
+def _enveloped(item_id: str, field: str, content: Any) -> Encoded:
+    try:
+        return Encoded(encode({"id": item_id, field: content}))
+    except PayloadError as error:
+        raise PayloadError(f"${error.path.removeprefix(f'$.{field}')}", error.reason) from error.__cause__
 
 
 def _content(channel: Channel, outcome: Outcome) -> tuple[str, Any]:

@@ -20,6 +20,7 @@ from nodeflow.graph.options import node
 from nodeflow.graph.output import Output
 from nodeflow.graph.roles import Kind
 from nodeflow.graph.spec import Constant, Edge, NodeSpec, Port
+from nodeflow.graph.types import declare_types
 
 __all__ = [
     "BlockingNode",
@@ -42,6 +43,7 @@ __all__ = [
     "QueueHead",
     "QueueTail",
     "changes",
+    "declare_types",
     "fingerprint",
     "is_users",
     "lineages",

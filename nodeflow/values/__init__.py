@@ -1,5 +1,12 @@
-"""A Python value to bytes and back, strictly: what JSON can't hold is refused, never changed."""
+"""A Python value to bytes and back: equal and of the same type, or refused with the path of what is wrong."""
 
-from nodeflow.values.codec import Encoded, decode, decode_each, digest, encode
+from nodeflow.values.codec import Encoded, decode, decode_each, digest, encode, is_plain, to_tree
+from nodeflow.values.registry import TYPES
 
-__all__ = ["Encoded", "decode", "decode_each", "digest", "encode"]
+register = TYPES.register
+"""Let values of a type be kept and sent; see `Registry.register`."""
+
+declare = TYPES.declare
+"""Let the classes in a module's namespace be kept and sent; see `Registry.declare`."""
+
+__all__ = ["Encoded", "decode", "decode_each", "declare", "digest", "encode", "is_plain", "register", "to_tree"]

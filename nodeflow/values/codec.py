@@ -1,7 +1,7 @@
-"""JSON that comes back equal and of the same types, or is refused with the path of what is wrong.
+"""A Python value to JSON and back: plain JSON where that holds it, else with types beside what JSON can't hold.
 
-orjson is strict about most types, but writes tuples as lists, NaN as null and enums and UUIDs as
-their values without a word, so those are looked for here.
+orjson writes tuples as lists, NaN as null and enums and UUIDs as their values without a word, so those are looked for
+here.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from datetime import date, datetime
 from typing import Any
 
 import orjson
 
 from nodeflow.errors import PayloadError
+from nodeflow.values.registry import TYPES
+from nodeflow.values.tagged import MAX_DEPTH, dumps, read, write
+
+VERSION = 1
+"""The version of the format that this nodeflow writes; it reads this one and all before it."""
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _ATOMS = frozenset({str, int, bool, type(None)})
-_INT_RANGE = range(-(2**63), 2**64)
-_INSTEAD: dict[type, str] = {
-    tuple: "a list",
-    set: "a sorted list",
-    frozenset: "a sorted list",
-    bytes: "its hex()",
-    datetime: "its isoformat()",
-    date: "its isoformat()",
-}
-_MAX_DEPTH = 254  # where orjson stops
+_MARK = "$nodeflow"
+_RESERVED = (b'{"$nodeflow"', b'{"type":"external_ref"')
+"""How what isn't plain JSON begins; a user's dict that begins so is written with types."""
+
+_FEW = 16
+"""Up to how many parts looking at each by itself is faster than looking at all of their types."""
 
 
 class Encoded(bytes):
@@ -38,34 +38,35 @@ def encode(value: Any) -> bytes:
     """Encode a value as JSON.
 
     Args:
-        value: dicts with str keys, lists, str, int (64 bit), finite float, bool and None, of these exact types.
+        value: what JSON holds; the standard library's types that `kinds` lists; enums, named tuples, attrs classes,
+            dataclasses and pydantic models of the graph's modules; what was registered; lists and dicts of all these.
 
     Returns:
-        the JSON, in UTF-8.
+        the JSON, in UTF-8: the bare value where plain JSON holds it.
 
     Raises:
-        PayloadError: with the path of the first part that JSON can't hold.
+        PayloadError: with the path of the first part that can't be kept.
     """
     if type(value) is Encoded:
         return value
-    try:
-        data = orjson.dumps(value, option=_OPTIONS)
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        _refuse(value, "$", ())
-        raise PayloadError("$", str(error)) from error
-    if not _is_exact(value):
-        _refuse(value, "$", ())
+    data = _plain(value)
+    if data is None:
+        data = b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(write(value, TYPES)))
     return data
 
 
 def decode(data: bytes | str) -> Any:
-    """Decode JSON; whole numbers beyond 64 bits, which `encode` doesn't write, become floats.
+    """Decode what `encode` gave, or plain JSON; whole numbers beyond 64 bits in that become floats.
 
     Raises:
-        PayloadError: when it isn't JSON.
+        PayloadError: it isn't JSON, of a newer version, or names a type that isn't known.
     """
+    if type(data) is not bytes:
+        data = data.encode() if isinstance(data, str) else bytes(data)  # orjson takes no subclass
     try:
-        return orjson.loads(bytes(data) if type(data) is Encoded else data)  # orjson takes no subclass
+        if data.startswith(_RESERVED):
+            return _marked(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
 
@@ -74,86 +75,90 @@ def decode_each(elements: Iterable[bytes]) -> list[Any]:
     """Decode many values at once, which is faster than one by one.
 
     Raises:
-        PayloadError: one of them isn't JSON; `decode` says which.
+        PayloadError: one of them can't be decoded; `decode` says which.
     """
     try:
-        return list(map(orjson.loads, elements))
+        return [_marked(data) if data.startswith(_RESERVED) else orjson.loads(data) for data in elements]
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error})") from error
 
 
-def digest(value: Any) -> str:
-    """A short digest that is equal for values of the same JSON, in whatever order their keys stand.
+def to_tree(value: Any) -> Any:
+    """A value as a tree that JSON holds, with the types of what it doesn't hold in it; for programs to read.
 
     Raises:
         PayloadError: as `encode`.
     """
-    encoded = encode(value)
+    return write(value, TYPES)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether plain JSON holds a value as it is."""
+    return _plain(value) is not None
+
+
+def digest(value: Any) -> str:
+    """A short digest that is equal for equal values of the same types, in whatever order their keys stand.
+
+    Raises:
+        PayloadError: as `encode`.
+    """
     if type(value) is Encoded:
-        value = decode(encoded)
-    data = orjson.dumps(value, option=_OPTIONS | orjson.OPT_SORT_KEYS)
+        value = decode(value)
+    data = dumps(write(value, TYPES, is_canonical=True), orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
+def _plain(value: Any) -> bytes | None:
+    """The value as plain JSON, or None when that would change it, could be mistaken, or it lies too deep for it."""
+    try:
+        data = orjson.dumps(value, option=_OPTIONS)
+    except (orjson.JSONEncodeError, RecursionError):
+        return None
+    return data if _is_exact(value) and not data.startswith(_RESERVED) else None
+
+
 def _is_exact(value: Any) -> bool:
-    parts = [value]
+    """Whether all parts are of JSON's own types, finite, and not too deep."""
+    containers, parts = 0, [value]
     for part in parts:
         kind = type(part)
         if kind in _ATOMS:
             continue
-        if kind is float:
-            if not math.isfinite(part):
-                return False
-        elif kind is dict:
-            parts.extend(part.values())
+        if kind is dict:
+            containers += 1
+            parts += part.values()
         elif kind is list:
-            parts.extend(part)
-        else:
+            containers += 1
+            if len(part) <= _FEW or not _are_atoms(part):
+                parts += part
+        elif kind is not float or not math.isfinite(part):
             return False
-    return True
+    return containers <= MAX_DEPTH or _depth(value) <= MAX_DEPTH
 
 
-def _refuse(value: Any, path: str, parents: tuple[int, ...]) -> None:
-    """Raise for the first part that can't be encoded; return when there is none."""
-    kind = type(value)
-    if kind in (dict, list):
-        if id(value) in parents:
-            raise PayloadError(path, "refers back to a value that holds it")
-        if len(parents) >= _MAX_DEPTH:
-            raise PayloadError(path, f"nested more than {_MAX_DEPTH} levels deep")
-        for step, part in _parts(value, path):
-            _refuse(part, step, (*parents, id(value)))
-    elif reason := _reason(value, kind):
-        raise PayloadError(path, reason)
+def _are_atoms(parts: list[Any]) -> bool:
+    """Whether nothing in a list needs a closer look."""
+    kinds = list(map(type, parts))
+    if kinds.count(float) == len(parts):
+        return math.isfinite(sum(parts))
+    return _ATOMS.issuperset(kinds)
 
 
-def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
-    if type(value) is list:
-        return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    for key in value:
-        if type(key) is not str:
-            raise PayloadError(path, f"{type(key).__name__} as the key {key!r}: JSON's keys are str")
-        if reason := _reason(key, str):
-            raise PayloadError(path, f"key {key!a}: {reason}")
-    return [(f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]", part) for key, part in value.items()]
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        containers = [part for part in level if type(part) in (dict, list)]
+        level = [inner for part in containers for inner in (part.values() if type(part) is dict else part)]
+        depth += bool(containers)
+    return depth
 
 
-def _reason(value: Any, kind: type) -> str | None:
-    if kind is float:
-        return None if math.isfinite(value) else f"{value}: JSON has no such number"
-    if kind is int:
-        return None if value in _INT_RANGE else "int that doesn't fit into 64 bits"
-    if kind is str:
-        return None if _is_utf8(value) else "str with a lone surrogate, which UTF-8 can't hold"
-    if kind in _ATOMS:
-        return None
-    hint = f"; give {_INSTEAD[kind]}" if kind in _INSTEAD else ""
-    return f"{kind.__qualname__} can't be kept as JSON without becoming something else{hint}"
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _marked(data: bytes) -> Any:
+    found = orjson.loads(data)
+    if not isinstance(found, dict) or found.keys() != {_MARK, "value"}:
+        raise PayloadError("$", f"begins as what nodeflow writes, but isn't that: {data[:60]!r}")
+    version = found[_MARK]
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise PayloadError("$", f"is of format version {version!r}; this nodeflow reads up to version {VERSION}")
+    return read(found["value"], TYPES)

@@ -185,7 +185,7 @@ class QueueMachine(RuleBasedStateMachine):
         if is_delayed:
             self.delayed.append(entry)
         else:
-            self.returned.insert(0, entry)
+            self.returned.append(entry)
         self._forget_empty(held)
 
     @precondition(lambda self: self.held)

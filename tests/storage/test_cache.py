@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -136,8 +136,8 @@ async def test_any_other_text_is_a_key(store: DataStore, key: str) -> None:
 
 async def test_a_value_that_json_cannot_hold_is_refused_with_its_path_and_the_old_one_stays(store: DataStore) -> None:
     await store.cache.set("key", "old", ttl=60)
-    with pytest.raises(PayloadError, match=r"^\$\.rows\[1\]\.when: datetime"):
-        await store.cache.set("key", {"rows": [1, {"when": datetime(2026, 1, 1, tzinfo=UTC)}]})
+    with pytest.raises(PayloadError, match=r"^\$\.rows\[1\]\.when: object"):
+        await store.cache.set("key", {"rows": [1, {"when": object()}]})
     assert await store.cache.get("key") == "old"
 
 

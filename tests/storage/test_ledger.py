@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 from redis.asyncio import Redis
@@ -86,8 +85,8 @@ async def test_a_hop_whose_value_cannot_be_held_leaves_everything_as_it_was(stor
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         before = await contents(store, client)
-        with pytest.raises(PayloadError, match=r"^pushes\['out'\]\[1\]\.when: datetime"):
-            await lease.commit(pushes={"out": [1, {"when": datetime(2026, 1, 1, tzinfo=UTC)}]})
+        with pytest.raises(PayloadError, match=r"^pushes\['out'\]\[1\]\.when: object"):
+            await lease.commit(pushes={"out": [1, {"when": object()}]})
         for counts in ({"done": 1.5}, {"done": "1"}, {"done": 2**53 + 1}, {"done": None}):
             with pytest.raises(ValueError, match="the count of 'done' must be a whole number"):
                 await lease.commit(pushes={"out": [1]}, counts=counts, job="job")  # type: ignore[arg-type] # the test

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -178,10 +177,10 @@ async def test_one_value_where_many_are_to_be_given_is_refused(store: DataStore,
 async def test_a_value_that_json_cannot_hold_is_refused_with_its_path_before_anything_is_sent(
     store: DataStore,
 ) -> None:
-    when = datetime(2026, 1, 1, tzinfo=UTC)
-    with pytest.raises(PayloadError, match=r"^\$\.rows\[3\]\.when: datetime"):
+    when = object()
+    with pytest.raises(PayloadError, match=r"^\$\.rows\[3\]\.when: object"):
         await store.queue.push("jobs", {"rows": [0, 1, 2, {"when": when}]})
-    with pytest.raises(PayloadError, match=r"^values\[2000\]\.when: datetime"):
+    with pytest.raises(PayloadError, match=r"^values\[2000\]\.when: object"):
         await store.queue.push_many("jobs", [*range(2_000), {"when": when}])
     with pytest.raises(TypeError, match="must be a list of values, not int"):
         await store.queue.push_many("jobs", 5)  # type: ignore[arg-type] # that is the test

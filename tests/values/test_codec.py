@@ -1,15 +1,12 @@
-"""What JSON can hold comes back equal and of the same types; all else is refused, with the path of the part."""
+"""JSON values travel as plain JSON, equal and of the same types; what can't be kept is refused with its path."""
 
 from __future__ import annotations
 
-import enum
+import io
 import math
-import uuid
-from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from pathlib import Path
+import threading
+from collections import OrderedDict, defaultdict
+from datetime import tzinfo
 from typing import Any
 
 import pytest
@@ -27,18 +24,6 @@ ATOMS = (
     | st.text()
 )
 JSON = st.recursive(ATOMS, lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts), max_leaves=30)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class Level(enum.IntEnum):
-    LOW = 1
-
-
-class Word(enum.StrEnum):
-    A = "a"
 
 
 class Text(str):
@@ -61,52 +46,35 @@ class Share(float):
     pass
 
 
-@dataclass
-class Record:
-    a: int
+class Unknown:
+    pass
 
 
-Point = namedtuple("Point", "x y")
+class Zone(tzinfo):
+    pass
 
-REFUSED = [
-    math.nan,
-    math.inf,
-    -math.inf,
-    2**64,
-    -(2**63) - 1,
-    10**5000,
-    (1, 2),
-    Point(1, 2),
-    {1},
-    frozenset({1}),
-    b"bytes",
-    bytearray(b"bytes"),
-    datetime(2026, 1, 1, tzinfo=UTC),
-    date(2026, 1, 1),
-    timedelta(1),
-    Decimal("1.5"),
-    uuid.UUID(int=1),
-    Path("x"),
-    1j,
-    Colour.RED,
-    Level.LOW,
-    Word.A,
-    Text("a"),
-    Table(a=1),
-    OrderedDict(a=1),
-    Row([1]),
-    Number(1),
-    Share(1.5),
-    Record(1),
-    object(),
-    len,
-    range(3),
-    Encoded(b"1"),
-    "a lone surrogate: \ud800",
-]
-"""What JSON can't hold; each of them with a type of its own, except for floats, ints and the last str."""
 
-BAD_KEYS = [1, 1.5, True, None, (1,), b"a", Text("a"), Word.A, Level.LOW, datetime(2026, 1, 1, tzinfo=UTC), "\udfff"]
+REFUSED: dict[str, Any] = {
+    "is code": len,
+    "Text would come back as str": Text("a"),
+    "Table would come back as dict": Table(a=1),
+    "OrderedDict would come back as dict": OrderedDict(a=1),
+    "defaultdict would come back as dict": defaultdict(int),
+    "Row would come back as list": Row([1]),
+    "Number would come back as int": Number(1),
+    "Share would come back as float": Share(1.5),
+    "Encoded would come back as bytes": Encoded(b"1"),
+    "Unknown is of no known type": Unknown(),
+    "range is of no known type": range(3),
+    "a type is code": int,
+    "a module is code": math,
+    "generator can be gone through only once": (part for part in [1]),
+    "TextIOWrapper belongs to this process": open("/dev/null"),  # noqa: SIM115, PTH123
+    "BytesIO belongs to this process": io.BytesIO(),
+    "lock belongs to this process": threading.Lock(),
+    "lone surrogate": "a lone surrogate: \ud800",
+}
+REFUSED["TextIOWrapper belongs to this process"].close()
 
 
 def typed(value: Any) -> Any:
@@ -116,10 +84,6 @@ def typed(value: Any) -> Any:
     if type(value) is list:
         return list, [typed(part) for part in value]
     return type(value), repr(value)
-
-
-def name(value: Any) -> str:
-    return type(value).__name__
 
 
 def place(steps: list[int | str], value: Any) -> Any:
@@ -135,55 +99,54 @@ def test_every_json_value_comes_back_equal_and_of_the_same_types(value: Any) -> 
 
 
 @given(
-    bad=st.sampled_from(REFUSED[:-2]),  # an Encoded or a surrogate at the top has a test of its own
-    steps=st.lists(st.integers(0, 3) | st.sampled_from(["rows", "when", "größe", "_x1"]), max_size=6),
+    why=st.sampled_from(list(REFUSED)),
+    steps=st.lists(st.integers(0, 3) | st.sampled_from(["rows", "when", "größe", "_x1"]), min_size=1, max_size=6),
 )
-def test_a_part_that_json_cannot_hold_is_refused_with_its_path(bad: Any, steps: list[int | str]) -> None:
+def test_what_cannot_be_kept_is_refused_with_its_path_and_why(why: str, steps: list[int | str]) -> None:
     with pytest.raises(PayloadError) as caught:
-        encode(place(steps, bad))
+        encode(place(steps, REFUSED[why]))
     assert caught.value.path == "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-
-
-@pytest.mark.parametrize("bad", REFUSED, ids=name)
-def test_no_type_changes_silently(bad: Any) -> None:
-    with pytest.raises(PayloadError, match=r"^\$\.rows\[3\]\.when: ") as caught:
-        encode({"rows": [1, 2, 3, {"when": bad}]})
-    if not isinstance(bad, float | int | str) or isinstance(bad, enum.Enum):
-        assert caught.value.reason.startswith(type(bad).__qualname__)
-
-
-@pytest.mark.parametrize("key", BAD_KEYS, ids=name)
-def test_a_key_that_is_not_a_str_of_utf8_is_refused_at_its_dict(key: Any) -> None:
-    with pytest.raises(PayloadError, match=r"^\$\.rows\[0\]: .*key"):
-        encode({"rows": [{"good": 1, key: 2}]})
-
-
-def test_a_bad_value_behind_a_key_that_is_no_name_has_the_key_quoted() -> None:
-    with pytest.raises(PayloadError, match=r"^\$\['two words'\]\[''\]: set can't"):
-        encode({"two words": {"": {1}}})
-
-
-@pytest.mark.parametrize(("number", "reason"), [(math.nan, "nan"), (math.inf, "inf"), (2**64, "64 bits")])
-def test_a_refused_number_says_why(number: float, reason: str) -> None:
-    with pytest.raises(PayloadError, match=reason):
-        encode([number])
+    assert why in caught.value.reason
 
 
 @pytest.mark.parametrize("wrap", [lambda part: [part], lambda part: {"a": part}], ids=["lists", "dicts"])
-def test_values_may_be_254_levels_deep_and_no_deeper(wrap: Any) -> None:
+def test_a_key_with_a_lone_surrogate_is_refused(wrap: Any) -> None:
+    with pytest.raises(PayloadError, match="lone surrogate"):
+        encode(wrap({"good": 1, "\udfff": 2}))
+
+
+def test_a_bad_value_behind_a_key_that_is_no_name_has_the_key_quoted() -> None:
+    with pytest.raises(PayloadError, match=r"^\$\['two words'\]\[''\]: a module"):
+        encode({"two words": {"": math}})
+
+
+WRAPS: dict[str, Any] = {
+    "lists": lambda part: [part],
+    "dicts": lambda part: {"a": part},
+    "wide lists": lambda part: [*range(20), part],
+    "tuples": lambda part: (part,),
+    "pairs": lambda part: {1: part},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_values_may_be_200_levels_deep_and_no_deeper(wrap: str) -> None:
     value: Any = 1
-    for _ in range(254):
-        value = wrap(value)
+    for _ in range(200):
+        value = WRAPS[wrap](value)
     assert decode(encode(value)) == value
-    with pytest.raises(PayloadError, match="more than 254 levels deep"):
-        encode(wrap(value))
+    assert digest(value) == digest(value)
+    with pytest.raises(PayloadError, match="more than 200 levels deep"):
+        encode(WRAPS[wrap](value))
 
 
 def test_a_value_that_holds_itself_is_refused_where_it_does() -> None:
     value: dict[str, Any] = {"a": [0]}
     value["a"].append(value)
-    with pytest.raises(PayloadError, match=r"^\$\.a\[1\]: refers back"):
+    with pytest.raises(PayloadError, match=r"^\$\.a\[1\]: refers back to \$$"):
         encode(value)
+    with pytest.raises(PayloadError, match=r"^\$\[0\]\.a\[1\]: refers back to \$\[0\]$"):
+        encode((value,))
 
 
 def test_a_part_that_stands_in_two_places_is_no_cycle() -> None:
@@ -229,5 +192,5 @@ def test_a_digest_is_that_of_the_value_also_when_it_was_encoded_already() -> Non
 
 
 def test_what_cannot_be_encoded_has_no_digest() -> None:
-    with pytest.raises(PayloadError, match=r"^\$\[1\]: tuple"):
-        digest([1, (2,)])
+    with pytest.raises(PayloadError, match=r"^\$\[1\]: a module"):
+        digest([1, math])
