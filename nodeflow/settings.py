@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from attrs import field, frozen
 from attrs.validators import in_, le
 
 SEVEN_DAYS = 7 * 24 * 3600.0
+
+_KEY_BYTES = 32
 
 MOST_RECONNECT_SECONDS = 600.0
 """The server knows for 900 s what a step did (`lib_once.lua`); one that is sent again must not come after that."""
@@ -22,6 +25,9 @@ class Options(TypedDict, total=False):
     lease_seconds: float
     max_deliveries: int
     reconnect_seconds: float
+    max_payload_bytes: int
+    compress_above: int | None
+    keys: str | None
 
 
 def _positive(instance: Settings, attribute: object, value: float) -> None:
@@ -49,6 +55,10 @@ class Settings:
         reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in
             seconds; at most 600.
         verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
+        max_payload_bytes: how many bytes a stored value may have.
+        compress_above: how many bytes a value has at least to be compressed where that pays; None compresses nothing.
+        keys: what values are encrypted with, as in `id2:BASE64,id1:BASE64` of 32 bytes each: the first one writes, all
+            read. None encrypts nothing.
         allow_eviction: True runs graphs also on a server that throws data away when its memory is full.
     """
 
@@ -62,19 +72,45 @@ class Settings:
     max_deliveries: int = field(default=5, validator=_positive)
     reconnect_seconds: float = field(default=30.0, validator=[_positive, le(MOST_RECONNECT_SECONDS)])
     verify_tls: bool = True
+    max_payload_bytes: int = field(default=64 << 20, validator=_positive)
+    compress_above: int | None = 4096
+    keys: str | None = field(default=None, repr=False)
     allow_eviction: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.encryption_keys  # noqa: B018 - a bad key is met here
+
+    @property
+    def encryption_keys(self) -> dict[str, bytes]:
+        """The keys by id, the one that writes first.
+
+        Raises:
+            ValueError: one is no `id:key`, or its key has not 32 bytes; the message doesn't show it.
+        """
+        found = {}
+        for number, text in enumerate(filter(None, (self.keys or "").split(",")), 1):
+            name, separator, key = text.strip().partition(":")
+            try:
+                found[name] = base64.b64decode(key, altchars=b"-_" if "-" in key or "_" in key else None, validate=True)
+            except ValueError:
+                raise ValueError(f"key {number} of NODEFLOW_KEYS is no base64: write id:BASE64") from None
+            if not separator or not name or len(found[name]) != _KEY_BYTES:
+                raise ValueError(f"key {number} of NODEFLOW_KEYS must be id:BASE64 of {_KEY_BYTES} bytes")
+        return found
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings from environment variables.
 
         Args:
-            environ: `NODEFLOW_URL`, else `REDIS_URL`; `NODEFLOW_FOLDER`; `NODEFLOW_FSYNC`; `NODEFLOW_ALLOW_EVICTION`.
+            environ: `NODEFLOW_URL`, else `REDIS_URL`; `NODEFLOW_FOLDER`; `NODEFLOW_FSYNC`; `NODEFLOW_KEYS`;
+                `NODEFLOW_ALLOW_EVICTION`.
         """
         url = environ.get("NODEFLOW_URL") or environ.get("REDIS_URL") or None
         return cls(
             url=url,
             folder=Path(environ.get("NODEFLOW_FOLDER") or ".nodeflow"),
             server_fsync=environ.get("NODEFLOW_FSYNC") or "everysec",
+            keys=environ.get("NODEFLOW_KEYS") or None,
             allow_eviction=environ.get("NODEFLOW_ALLOW_EVICTION", "") not in ("", "0"),
         )

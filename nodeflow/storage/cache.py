@@ -6,10 +6,9 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from nodeflow.storage.batches import encode_one
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
-from nodeflow.values import decode
+from nodeflow.storage.payloads import Payloads
 
 
 class CacheStore:
@@ -18,11 +17,13 @@ class CacheStore:
     Args:
         connection: the connection that all stores share.
         keys: the names of the keys.
+        payloads: what makes stored payloads of values.
     """
 
-    def __init__(self, connection: RedisConnection, keys: Keys) -> None:
+    def __init__(self, connection: RedisConnection, keys: Keys, payloads: Payloads) -> None:
         self._connection = connection
         self._keys = keys
+        self._payloads = payloads
 
     async def set(self, key: str, value: Any, ttl: float | timedelta | None = None) -> None:
         """Keep a value (SET; with a time to live SET … PX, which is what SETEX has become).
@@ -36,7 +37,8 @@ class CacheStore:
             PayloadError: the value can't be held, with the path of the part; nothing was sent.
             ValueError: the time to live is not above 0.
         """
-        name, data, milliseconds = self._keys.cache(key), encode_one(value), _milliseconds(ttl)
+        name, milliseconds = self._keys.cache(key), _milliseconds(ttl)
+        data = self._payloads.pack(value, name)
         lifetime = () if milliseconds is None else ("PX", milliseconds)
         await self._connection.call("SET", name, data, *lifetime, operation=f"set {key!r}")
 
@@ -44,7 +46,7 @@ class CacheStore:
         """The value kept under a key, or `default` when there is none (GET)."""
         name = self._keys.cache(key)
         data = await self._connection.call("GET", name, operation=f"get {key!r}")
-        return default if data is None else decode(data)
+        return default if data is None else self._payloads.unpack(data, name)
 
     async def delete(self, key: str) -> bool:
         """Remove a key; whether there was one (DEL)."""

@@ -16,6 +16,7 @@ from nodeflow.storage.claim import Claim
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.ledger import Ledger
+from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
@@ -70,7 +71,8 @@ class DataStore:
             pool_size: how many connections this process may hold, at least 4.
             prefix: what stands before each key.
             verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
-            options: further `Settings`: lease_seconds, max_deliveries, reconnect_seconds.
+            options: further `Settings`: lease_seconds, max_deliveries, reconnect_seconds, max_payload_bytes,
+                compress_above, keys.
 
         Raises:
             ValueError: when the URL is wrong.
@@ -123,7 +125,7 @@ class DataStore:
 
     def scoped(self, prefix: str) -> DataStore:
         """A view of this store with a longer prefix, over the same connection, which it doesn't close."""
-        view = DataStore._over(self.connection, self.prefix + prefix)
+        view = DataStore._over(self.connection, self.prefix + prefix, self._payloads)
         view._owns_connection = False
         return view
 
@@ -174,14 +176,15 @@ class DataStore:
         return f"DataStore({self.connection.address}, prefix={self.prefix!r})"
 
     @classmethod
-    def _over(cls, connection: RedisConnection, prefix: str) -> Self:
+    def _over(cls, connection: RedisConnection, prefix: str, payloads: Payloads | None = None) -> Self:
         store = cls.__new__(cls)
-        store._assemble(connection, prefix)
+        store._assemble(connection, prefix, payloads)
         return store
 
-    def _assemble(self, connection: RedisConnection, prefix: str) -> None:
+    def _assemble(self, connection: RedisConnection, prefix: str, payloads: Payloads | None = None) -> None:
         self._keys = Keys(prefix)
         self._owns_connection = True
+        self._payloads = payloads or Payloads.of(connection.settings)
         self.connection = connection
-        self.queue = QueueStore(connection, self._keys)
-        self.cache = CacheStore(connection, self._keys)
+        self.queue = QueueStore(connection, self._keys, self._payloads)
+        self.cache = CacheStore(connection, self._keys, self._payloads)

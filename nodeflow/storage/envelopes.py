@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,6 @@ from attrs import frozen
 
 from nodeflow.errors import PayloadError
 from nodeflow.storage.lease import Item
-from nodeflow.values import decode
 
 VERSION = 1
 """The version of the envelopes that this nodeflow writes and reads; see `lib_envelopes.lua`."""
@@ -39,27 +39,32 @@ class DeadLetter:
     raw: bytes = b""
 
 
-def open_envelope(data: bytes) -> Item:
+def open_envelope(data: bytes, unpack: Callable[[bytes], Any]) -> Item:
     """The item in an envelope: a line of JSON, then what was pushed.
 
+    Args:
+        data: the envelope.
+        unpack: gives the value of what was pushed.
+
     Raises:
-        PayloadError: it isn't one of this version, or what was pushed isn't JSON.
+        PayloadError: it isn't one of this version, or what was pushed can't be read.
     """
     head, element = _opened(data)
-    return Item(head["id"], decode(element), head["attempt"], head.get("error", ""))
+    return Item(head["id"], unpack(element), head["attempt"], head.get("error", ""))
 
 
-def open_letter(data: bytes, size: int) -> DeadLetter:
+def open_letter(data: bytes, size: int, unpack: Callable[[bytes], Any]) -> DeadLetter:
     """The dead letter in an envelope.
 
     Args:
         data: the envelope, or its beginning.
         size: how long the whole envelope is, in bytes.
+        unpack: gives the value of what was pushed.
     """
     head, element = _opened(data)
     value, raw = None, b""
     try:
-        value = decode(element)
+        value = unpack(element)
     except PayloadError:
         raw = element[:1000]
     at = datetime.fromtimestamp(head["at"] / 1000, UTC)

@@ -12,15 +12,16 @@ import orjson
 from attrs import field, frozen
 
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
-from nodeflow.storage.arguments import clean, deadline, values_of, whole
-from nodeflow.storage.batches import COMMAND_BYTES, MAX_ITEM_BYTES, encode_each, encode_one
+from nodeflow.storage.arguments import clean, deadline, whole
 from nodeflow.storage.connection import RedisConnection, to_the_end
 from nodeflow.storage.envelopes import open_envelope
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
+from nodeflow.storage.outgoing import COMMAND_BYTES
+from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
-from nodeflow.values import decode, decode_each, encode
+from nodeflow.values import decode_each
 
 _LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
 _OVERDUE_SECONDS = 1.0
@@ -101,11 +102,13 @@ class Hops:
     Args:
         connection: the connection that all stores share.
         keys: the names of the keys.
+        payloads: what makes stored payloads of values.
     """
 
-    def __init__(self, connection: RedisConnection, keys: Keys) -> None:
+    def __init__(self, connection: RedisConnection, keys: Keys, payloads: Payloads) -> None:
         self._connection = connection
         self._keys = keys
+        self._payloads = payloads
 
     async def take(self, name: str, max_items: int, consumer: str | None) -> Taken:
         """Lease up to so many of the items that wait now."""
@@ -118,7 +121,7 @@ class Hops:
         arguments = [
             max_items,
             _LEASE_BYTES,
-            MAX_ITEM_BYTES,
+            self._payloads.most,
             member.consumer,
             session.id,
             int(member.has_begun),
@@ -204,9 +207,9 @@ class Hops:
             done,
             retries,
             buried,
-            _encoded("pushes", pushes),
-            {self._keys.cache(key): _state(key, value) for key, value in (states or {}).items()},
-            _letters(dead),
+            self._packed("pushes", pushes),
+            self._packed_states(states),
+            self._packed("dead", dead),
             clean(reason),
             dict(counts or {}),
             self._keys.job(job) if counts else "",
@@ -265,6 +268,15 @@ class Hops:
                 reply = await step("hop_at_full", keys, [orjson.dumps(head), *values])
         return None if reply[0] else int(reply[1]) - 1
 
+    def _packed(self, what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+        pack = self._payloads.pack_each
+        lots = {name: pack(f"{what}[{name!r}]", lot, self._keys.queue(name)) for name, lot in (values or {}).items()}
+        return {name: lot for name, lot in lots.items() if lot}
+
+    def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:
+        named = [(key, self._keys.cache(key), value) for key, value in (states or {}).items()]
+        return {place: self._payloads.pack_as(f"states[{key!r}]", value, place) for key, place, value in named}
+
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
 
@@ -277,7 +289,8 @@ class Hops:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            items, places, garbage = _opened(lease_id, int(envelopes), elements)
+            unpack = partial(self._payloads.unpack, place=member.keys[0])
+            items, places, garbage = _opened(lease_id, int(envelopes), elements, unpack)
             lease = Lease(self, name, member, lease_id, number, items, places)
             if garbage:
                 unread = Lease(self, name, member, lease_id, number, (), ())
@@ -303,7 +316,7 @@ class Hops:
 
 
 def _opened(
-    lease_id: str, envelopes: int, elements: Sequence[bytes]
+    lease_id: str, envelopes: int, elements: Sequence[bytes], unpack: Callable[[bytes], Any]
 ) -> tuple[Sequence[Item], Sequence[int], list[tuple[int, str]]]:
     """The items of a lease and their places, and the places of those that can't be read, with the reason.
 
@@ -311,41 +324,26 @@ def _opened(
         lease_id: the lease's id; bare items get theirs from it.
         envelopes: how many of the first elements lie in envelopes.
         elements: what lay in the queue, oldest first.
+        unpack: gives the value of a payload.
     """
     try:
-        back = list(map(open_envelope, elements[:envelopes]))
+        back = [open_envelope(data, unpack) for data in elements[:envelopes]]
         values = decode_each(elements[envelopes:])
         ids = [f"{lease_id}.{place}" for place in range(envelopes, len(elements))]
         return [*back, *map(Item, ids, values)], range(len(elements)), []
     except PayloadError:
-        return _opened_one_by_one(lease_id, envelopes, elements)
+        return _opened_one_by_one(lease_id, envelopes, elements, unpack)
 
 
 def _opened_one_by_one(
-    lease_id: str, envelopes: int, elements: Sequence[bytes]
+    lease_id: str, envelopes: int, elements: Sequence[bytes], unpack: Callable[[bytes], Any]
 ) -> tuple[list[Item], list[int], list[tuple[int, str]]]:
     items, places, garbage = [], [], []
     for place, data in enumerate(elements):
         try:
-            items.append(open_envelope(data) if place < envelopes else Item(f"{lease_id}.{place}", decode(data)))
+            is_back = place < envelopes
+            items.append(open_envelope(data, unpack) if is_back else Item(f"{lease_id}.{place}", unpack(data)))
             places.append(place)
         except PayloadError as error:
             garbage.append((place, error.reason))
     return items, places, garbage
-
-
-def _encoded(what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
-    lots = {name: encode_each(f"{what}[{name!r}]", lot) for name, lot in (values or {}).items()}
-    return {name: lot for name, lot in lots.items() if lot}
-
-
-def _letters(values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
-    lots = {name: list(map(encode, values_of(f"dead[{name!r}]", lot))) for name, lot in (values or {}).items()}
-    return {name: lot for name, lot in lots.items() if lot}
-
-
-def _state(key: str, value: Any) -> bytes:
-    try:
-        return encode_one(value)
-    except PayloadError as error:
-        raise PayloadError(f"states[{key!r}]{error.path.removeprefix('$')}", error.reason) from None

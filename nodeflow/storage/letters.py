@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal
 
 import redis
@@ -12,18 +13,22 @@ from nodeflow.storage.arguments import clean, whole
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.envelopes import DeadLetter, open_letter
 from nodeflow.storage.keys import Keys
+from nodeflow.storage.payloads import Payloads
 
 _SHOWN_BYTES = 1 << 20
 _PORTION = 500
 
 
-async def read_letters(connection: RedisConnection, keys: Keys, name: str, start: int, stop: int) -> list[DeadLetter]:
+async def read_letters(
+    connection: RedisConnection, keys: Keys, payloads: Payloads, name: str, start: int, stop: int
+) -> list[DeadLetter]:
     """The dead letters of a queue, oldest first, from place start to stop; -1 is the last one of all."""
     whole("start", start, 0)
     whole("stop", stop, -1)
     arguments = [start, stop, _SHOWN_BYTES]
     found = await connection.run_script("letters", keys.all_of(name), arguments, f"read the dead letters of '{name}'")
-    return [open_letter(data, int(size)) for data, size in found]
+    unpack = partial(payloads.unpack, place=keys.queue(name))
+    return [open_letter(data, int(size), unpack) for data, size in found]
 
 
 async def settle_letters(

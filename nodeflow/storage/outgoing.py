@@ -12,12 +12,15 @@ import anyio
 from attrs import define
 
 from nodeflow.errors import QueueFullError, StorageError, StoreClosedError
-from nodeflow.storage.batches import COMMAND_BYTES, COMMAND_ITEMS
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.failures import copy_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.room import once_there_is_room, turn_to_wait, wait_for_room
 from nodeflow.storage.session import Session
+
+COMMAND_ITEMS = 1_000
+COMMAND_BYTES = 1 << 20
+"""How many elements and bytes one command carries at most, so that the server is never held up for long."""
 
 
 @define(eq=False)

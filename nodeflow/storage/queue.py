@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
 
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage.arguments import clean, deadline, seconds_of, slot_name, whole
-from nodeflow.storage.batches import encode_each, encode_one
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.envelopes import DeadLetter, open_envelope
 from nodeflow.storage.hops import Hops
@@ -18,11 +18,11 @@ from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.letters import read_letters, settle_letters
 from nodeflow.storage.outgoing import Outgoing, push_later
+from nodeflow.storage.payloads import Payloads, Stored
 from nodeflow.storage.pops import Pops
 from nodeflow.storage.stream import stream_of
 from nodeflow.storage.taking import lease_before
 from nodeflow.storage.writers import Writers
-from nodeflow.values import Encoded, decode
 
 MAX_LEASE = 10_000
 """The most items that one lease may hold."""
@@ -64,12 +64,14 @@ class QueueStore:
     Args:
         connection: the connection that all stores share.
         keys: the names of the keys.
+        payloads: what makes stored payloads of values.
     """
 
-    def __init__(self, connection: RedisConnection, keys: Keys) -> None:
+    def __init__(self, connection: RedisConnection, keys: Keys, payloads: Payloads) -> None:
         self._connection = connection
         self._keys = keys
-        self._hops = Hops(connection, keys)
+        self._payloads = payloads
+        self._hops = Hops(connection, keys, payloads)
         self._outgoing: dict[str, Outgoing] = {}
         self._pops: dict[str, Pops] = {}
 
@@ -90,7 +92,7 @@ class QueueStore:
             StorageFullError: the server's memory is full.
             StorageError: the server failed; `may_have_happened` says whether the value may be in the queue.
         """
-        await self._push(name, [encode_one(value)], delay, deadline(timeout))
+        await self._push(name, [self._payloads.pack(value, self._keys.queue(name))], delay, deadline(timeout))
 
     async def push_many(
         self, name: str, values: Iterable[Any], *, delay: float = 0.0, timeout: float | None = None
@@ -108,7 +110,9 @@ class QueueStore:
             QueueFullError: the queue had no room for all in time; `pushed` says how many of the first are in it.
             StorageError: the server failed; the first of them may be in the queue, in order, the others not.
         """
-        await self._push(name, encode_each("values", values), delay, deadline(timeout))
+        await self._push(
+            name, self._payloads.pack_each("values", values, self._keys.queue(name)), delay, deadline(timeout)
+        )
 
     async def pop(self, name: str, timeout: float | None = None, default: Any = None) -> Any:
         """Take the oldest value out of a queue (BRPOP): at most once, gone with the process that dies on it.
@@ -129,9 +133,10 @@ class QueueStore:
         self._connection.stats.pops += 1
         self._connection.stats.bytes_received += len(popped.data)
         try:
-            return open_envelope(popped.data).value if popped.is_envelope else decode(popped.data)
+            unpack = partial(self._payloads.unpack, place=self._keys.queue(name))
+            return open_envelope(popped.data, unpack).value if popped.is_envelope else unpack(popped.data)
         except PayloadError as error:
-            await self._hops.commit(dead={name: [Encoded(popped.data)]}, reason=error.reason)
+            await self._hops.commit(dead={name: [Stored(popped.data)]}, reason=error.reason)
             raise PayloadError(error.path, f"{error.reason}, popped from queue {name!r}") from error
 
     @asynccontextmanager
@@ -269,7 +274,8 @@ class QueueStore:
         whole("stop", stop, -1)
         operation = f"peek into '{name}'"
         envelopes, bare = await self._connection.run_script("peek", self._keys.all_of(name), [start, stop], operation)
-        return [*(open_envelope(data).value for data in reversed(envelopes)), *map(decode, reversed(bare))]
+        unpack = partial(self._payloads.unpack, place=self._keys.queue(name))
+        return [*(open_envelope(data, unpack).value for data in reversed(envelopes)), *map(unpack, reversed(bare))]
 
     async def clear(self, name: str) -> int:
         """Remove all that waits in a queue or is delayed; how many items that were. Leased ones stay."""
@@ -309,7 +315,7 @@ class QueueStore:
             start: the first place.
             stop: the last place, included; -1 is the last one of all.
         """
-        return await read_letters(self._connection, self._keys, name, start, stop)
+        return await read_letters(self._connection, self._keys, self._payloads, name, start, stop)
 
     async def requeue(self, name: str, ids: Iterable[str] | None = None) -> int:
         """Put dead letters back in front of what waits, whatever the queue's bound; how many those were.

@@ -26,7 +26,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[DataStore]:
-    async with DataStore.from_url(server.url) as store:
+    async with DataStore.from_url(server.url, compress_above=None) as store:
         await store.queue.push("others", 1)  # so that the connection is there, and the server knows the script
         yield store
 

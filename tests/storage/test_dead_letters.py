@@ -14,6 +14,7 @@ from nodeflow.errors import PayloadError, StorageError, UsageError
 from nodeflow.storage import DataStore, Item
 from nodeflow.storage.heart import heart_of
 from nodeflow.storage.keys import RETURNED, Keys
+from tests.storage.limits import limit_taking
 from tests.storage.looking import balanced, values
 from tests.support import until
 
@@ -49,9 +50,9 @@ async def store(store: DataStore) -> AsyncIterator[DataStore]:
 
 
 @pytest.fixture
-def _small_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Items may have a thousand bytes."""
-    monkeypatch.setattr("nodeflow.storage.hops.MAX_ITEM_BYTES", 1_000)
+def _small_items(store: DataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items may have a thousand bytes when they are taken."""
+    limit_taking(store, monkeypatch, 1_000)
 
 
 async def leased(store: DataStore, max_items: int = 10) -> list[Item]:
@@ -358,6 +359,7 @@ async def be_idle(store: DataStore, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shown", [10, 3 << 20])
 async def test_a_large_dead_letter_says_its_size(store: DataStore, shown: int) -> None:
+    object.__setattr__(store._payloads.frames, "compress_above", None)
     await store.queue.commit(dead={"jobs": ["x" * shown]})
     (letter,) = await store.queue.dead_letters("jobs")
     assert letter.size == shown + 2

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -16,7 +15,6 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError, StorageError
 from nodeflow.storage import DataStore
-from nodeflow.storage.batches import batches
 from tests.storage.looking import balanced
 from tests.storage.waiting import started, until_blocked
 from tests.support import until
@@ -58,17 +56,6 @@ async def test_values_of_megabytes_are_pushed_in_order(store: DataStore, client:
     values = [letter * 700_000 for letter in "abcde"]
     await store.queue.push_many("jobs", values)
     assert await drained(store, "jobs") == values
-
-
-@pytest.mark.parametrize("sizes", [[10] * 2_500, [700_000] * 3, [2 << 20, 10, 2 << 20], [1 << 20, 1], []])
-def test_a_command_carries_neither_too_many_values_nor_too_many_bytes(sizes: list[int]) -> None:
-    elements = [bytes(size) for size in sizes]
-    parts = list(batches(elements))
-    assert [element for part in parts for element in part] == elements
-    for part in parts:
-        assert len(part) == 1 or (len(part) <= 1_000 and sum(map(len, part)) <= 1 << 20)
-    for part, following in pairwise(parts):
-        assert len(part) == 1_000 or sum(map(len, part)) + len(following[0]) > 1 << 20
 
 
 async def test_no_values_are_pushed_as_nothing(store: DataStore) -> None:

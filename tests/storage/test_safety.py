@@ -103,9 +103,9 @@ async def test_a_server_that_does_not_say_is_taken_as_it_is(tmp_path: Path, capl
 
 @pytest.mark.parametrize("call", ["push", "push_many", "delayed push", "commit", "state", "set"])
 async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_sent(
-    store: DataStore, monkeypatch: pytest.MonkeyPatch, call: str
+    server_url: str, token: str, call: str
 ) -> None:
-    monkeypatch.setattr("nodeflow.storage.batches.MAX_ITEM_BYTES", 1_000)
+    store = DataStore.from_url(server_url, prefix=f"{token}:", max_payload_bytes=1_000)
     fits, large = "x" * 998, "x" * 999
     queue = store.queue
     calls: dict[str, Any] = {
@@ -116,13 +116,14 @@ async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_s
         "state": lambda value: queue.commit(states={"key": value}, pushes={"jobs": [1]}),
         "set": lambda value: store.cache.set("key", value, ttl=60),
     }
-    with pytest.raises(PayloadError, match=r"1,001 bytes"):
-        await calls[call](large)
-    await balanced(store, pushed=0)
-    assert not await store.cache.exists("key")
-    await calls[call](fits)
-    await queue.clear("jobs")
-    await store.cache.delete("key")
+    async with store:
+        with pytest.raises(PayloadError, match=r"1,001 bytes"):
+            await calls[call](large)
+        await balanced(store, pushed=0)
+        assert not await store.cache.exists("key")
+        await calls[call](fits)
+        await queue.clear("jobs")
+        await store.cache.delete("key")
 
 
 async def test_a_hop_too_large_to_send_is_refused_with_its_size(
@@ -132,7 +133,7 @@ async def test_a_hop_too_large_to_send_is_refused_with_its_size(
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         with pytest.raises(PayloadError, match=r"10,020 bytes of values in one hop"):
-            await lease.commit(pushes={"a": ["x" * 998] * 5}, states={"state": "x" * 5018})
+            await lease.commit(pushes={"a": ["x" * 998] * 5}, states={"state": "x" * 3000, "more": "x" * 2016})
         assert lease.is_open
         await lease.commit(pushes={"a": ["x" * 998] * 10})
     await balanced(store, "a", waiting=10)

@@ -8,8 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from nodeflow.errors import PayloadError
-from nodeflow.storage import DataStore, batches, hops
+from nodeflow.storage import DataStore
 from tests.storage.leases import attempts, drained, values
+from tests.storage.limits import limit_taking
 from tests.storage.waiting import started, until_blocked
 
 GARBAGE = [b'1},"value":{"forged":2', b'"\0x"', b'1,"value":2', b"\n", b"", b"\0", b"\xff\xfe", b"NaN"]
@@ -100,7 +101,7 @@ async def test_an_envelope_of_another_version_is_a_dead_letter_as_it_was(store: 
 async def test_an_element_that_is_too_large_is_a_dead_letter_and_never_read(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hops, "MAX_ITEM_BYTES", 100)
+    limit_taking(store, monkeypatch, 100)
     await store.queue.push_many("jobs", ["a", "x" * 200, "b", "y" * 200])
     async with store.queue.lease("jobs", 10, timeout=0) as lease:
         assert values(lease) == ["a", "b"]
@@ -115,7 +116,7 @@ async def test_an_element_that_is_too_large_is_a_dead_letter_and_never_read(
 async def test_elements_that_are_too_large_hide_nothing_behind_them(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hops, "MAX_ITEM_BYTES", 100)
+    limit_taking(store, monkeypatch, 100)
     await store.queue.push_many("jobs", [*["x" * 200] * 3, "b"])
     async with store.queue.lease("jobs", 2, timeout=0) as lease:
         assert values(lease) == ["b"]
@@ -144,7 +145,7 @@ async def test_a_lease_that_is_cancelled_while_it_sorts_the_unreadable_out_is_ne
 async def test_garbage_that_is_larger_than_an_item_may_be_is_a_dead_letter_when_it_is_popped(
     store: DataStore, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_ITEM_BYTES", 10)
+    limit_taking(store, monkeypatch, 10)
     await client.lpush(f"{store.prefix}queue:jobs", "x" * 100)
     with pytest.raises(PayloadError, match="not JSON"):
         await store.queue.pop("jobs", timeout=0)

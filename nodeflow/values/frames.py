@@ -1,0 +1,154 @@
+"""Payloads as they are stored: compressed where that pays, encrypted where there is a key, and bare where neither is.
+
+A frame begins with its magic and format version, then the length of a head and the head itself, one line of JSON, as in
+`{"zstd":true,"key":"id2"}`; what follows is the body. AES-256-GCM authenticates the head and the place, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import zstandard
+from attrs import field, frozen
+
+from nodeflow.errors import PayloadError
+
+FRAME_VERSION = 1
+_MAGIC = b"\x9dNF"
+_HEAD = len(_MAGIC) + 3  # the magic, the version, and the length of the head in two bytes
+_NONCE = 12
+_GAIN = 0.9
+"""What is compressed to more than this of its size stays as it is."""
+
+_LEVEL = 3
+_PART = 1 << 20
+
+
+def is_framed(data: bytes) -> bool:
+    """Whether a stored payload is a frame; no JSON begins so."""
+    return data.startswith(_MAGIC)
+
+
+@frozen
+class Frames:
+    """How payloads are framed and read.
+
+    Args:
+        keys: AES-256 keys, 32 bytes each, by id; the first one encrypts, all decrypt. Without any nothing is encrypted.
+        compress_above: how many bytes a payload has at least to be compressed; None compresses nothing.
+        most: how many bytes a payload may have when it is decompressed.
+
+    Raises:
+        ImportError: there are keys, but the package `cryptography` isn't installed.
+    """
+
+    keys: Mapping[str, bytes] = field(factory=dict, repr=False)
+    compress_above: int | None = 4096
+    most: int = 64 << 20
+    _ciphers: Mapping[str, Any] = field(init=False, repr=False)
+
+    @_ciphers.default
+    def _make_ciphers(self) -> Mapping[str, Any]:
+        if not self.keys:
+            return {}
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError:
+            raise ImportError("encryption needs the extra: pip install 'nodeflow[crypto]'") from None
+        return {name: AESGCM(key) for name, key in self.keys.items()}
+
+    def leaves(self, size: int) -> bool:
+        """Whether a payload of so many bytes stays as it is."""
+        return not self.keys and (self.compress_above is None or size < self.compress_above)
+
+    def pack(self, data: bytes, place: str) -> bytes:
+        """Frame a payload; bare when there is nothing to do.
+
+        Args:
+            data: what `encode` gave.
+            place: where it will lie, as in `queue:jobs`: a payload that is moved elsewhere can't be decrypted.
+        """
+        if self.leaves(len(data)):
+            return data
+        head: dict[str, Any] = {}
+        if self.compress_above is not None and len(data) >= self.compress_above:
+            small = zstandard.compress(data, _LEVEL)
+            if len(small) < _GAIN * len(data):
+                head["zstd"], data = True, small
+        if not self.keys:
+            return _framed(head, data) if head else data
+        head["key"] = next(iter(self.keys))
+        nonce = os.urandom(_NONCE)
+        cipher = self._ciphers[head["key"]]
+        return _framed(head, nonce + cipher.encrypt(nonce, data, _context(head, place)))
+
+    def unpack(self, data: bytes, place: str) -> bytes:
+        """What `pack` was given.
+
+        Raises:
+            PayloadError: the frame is of a newer version, damaged, of another place, too large when it is decompressed,
+                or its key isn't known.
+        """
+        if not is_framed(data):
+            return data
+        head, body = _opened(data, place)
+        if "key" in head:
+            body = self._decrypted(head, body, place)
+        return self._decompressed(body, place) if "zstd" in head else body
+
+    def _decrypted(self, head: dict[str, Any], body: bytes, place: str) -> bytes:
+        cipher = self._ciphers.get(head["key"])
+        if cipher is None:
+            known = ", ".join(self.keys) or "none"
+            raise PayloadError("$", f"in {place} it is encrypted with key {head['key']!r}; the keys here: {known}")
+        try:
+            decrypted: bytes = cipher.decrypt(body[:_NONCE], body[_NONCE:], _context(head, place))
+        except Exception as error:  # InvalidTag, or a ValueError for what is too short
+            reason = f"in {place} it was changed, or written elsewhere: key {head['key']!r} doesn't fit"
+            raise PayloadError("$", reason) from error
+        return decrypted
+
+    def _decompressed(self, data: bytes, place: str) -> bytes:
+        """Count while it streams: what a frame says of its size may be a lie."""
+        parts, size = [], 0
+        try:
+            with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
+                while part := reader.read(_PART):
+                    size += len(part)
+                    if size > self.most:
+                        raise PayloadError("$", f"in {place} it has more than {self.most:,} bytes when decompressed")
+                    parts.append(part)
+        except zstandard.ZstdError as error:
+            raise PayloadError("$", f"in {place} it can't be decompressed: {error}") from error
+        return b"".join(parts)
+
+
+def _framed(head: dict[str, Any], body: bytes) -> bytes:
+    line = orjson.dumps(head)
+    return b"%b%c%b%b%b" % (_MAGIC, FRAME_VERSION, len(line).to_bytes(2, "big"), line, body)
+
+
+def _opened(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
+    if len(data) < _HEAD:
+        raise PayloadError("$", f"in {place} lies a frame that was cut off: {data[:60]!r}")
+    version = data[len(_MAGIC)]
+    if version > FRAME_VERSION:
+        raise PayloadError(
+            "$", f"in {place} it is of frame version {version}; this nodeflow reads up to {FRAME_VERSION}"
+        )
+    end = _HEAD + int.from_bytes(data[_HEAD - 2 : _HEAD], "big")
+    try:
+        head = orjson.loads(data[_HEAD:end])
+    except orjson.JSONDecodeError as error:
+        raise PayloadError("$", f"in {place} lies a frame whose head can't be read ({error}): {data[:60]!r}") from error
+    if not isinstance(head, dict) or not head.keys() <= {"zstd", "key"} or not isinstance(head.get("key", ""), str):
+        raise PayloadError("$", f"in {place} lies a frame with an unknown head: {data[:60]!r}")
+    return head, data[end:]
+
+
+def _context(head: dict[str, Any], place: str) -> bytes:
+    """What is authenticated beside the body."""
+    return orjson.dumps([FRAME_VERSION, head, place])
