@@ -5,6 +5,8 @@ NodeflowError
 ├── GraphError                  the graph was written wrongly, at the line that the message names
 │   └── GraphInvalidError       all the problems that the post-processors found
 ├── PayloadError                a value that can't be encoded, or bytes that can't be decoded
+│   ├── BlobMissingError        a value lies in a blob that isn't there any more
+│   └── BlobDamagedError        a value lies in a blob whose bytes aren't the ones that were written
 ├── StorageError                the server refused or failed
 │   ├── StorageConnectionError  no server there, or it refused us
 │   ├── StorageTimeoutError     the server didn't answer in time
@@ -13,6 +15,7 @@ NodeflowError
 │   ├── LeaseLostError          the items of a lease were given to another consumer
 │   ├── WriterLostError         a queue's writer is gone and nobody goes on for it
 │   ├── UnsafeServerError       the server may throw data away
+│   ├── BlobStoreError          the place of the blobs can't be read or written
 │   ├── StoreClosedError        a call after close()
 │   └── EmbeddedServerError     the embedded server can't be started
 ├── NodeFailedError             a node raised while it was stepped
@@ -80,6 +83,34 @@ class PayloadError(NodeflowError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class BlobMissingError(PayloadError):
+    """A value lies in a blob that isn't there: it was removed, or never arrived in this place.
+
+    Args:
+        blob: its id.
+        place: where the blobs are.
+    """
+
+    def __init__(self, blob: str, place: str) -> None:
+        super().__init__("$", f"blob {blob} is not in {place}")
+        self.args = (blob, place)
+        self.blob = blob
+
+
+class BlobDamagedError(PayloadError):
+    """A value lies in a blob whose bytes aren't the ones that were written.
+
+    Args:
+        blob: its id.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, blob: str, problem: str) -> None:
+        super().__init__("$", f"blob {blob} is damaged: {problem}")
+        self.args = (blob, problem)
+        self.blob = blob
 
 
 class StorageError(NodeflowError):
@@ -212,6 +243,10 @@ class WriterLostError(StorageError):
 
 class UnsafeServerError(StorageError):
     """The server may throw queued data away; the message says which setting and what to do."""
+
+
+class BlobStoreError(StorageError):
+    """The place of the blobs can't be read or written; the message says why."""
 
 
 class StoreClosedError(StorageError):

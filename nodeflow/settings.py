@@ -26,6 +26,8 @@ class Options(TypedDict, total=False):
     max_deliveries: int
     reconnect_seconds: float
     max_payload_bytes: int
+    max_inline_bytes: int
+    blobs: str | None
     compress_above: int | None
     keys: str | None
 
@@ -55,7 +57,10 @@ class Settings:
         reconnect_seconds: for how long a call goes on trying when the server is gone or not ready, in
             seconds; at most 600.
         verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
-        max_payload_bytes: how many bytes a stored value may have.
+        max_payload_bytes: how many bytes a value may have in the server.
+        max_inline_bytes: how many of its stored bytes lie in the server where there are blobs; what has more is a blob.
+        blobs: where large values go: a folder, or `s3://…`, `gs://…`, `az://…`, `memory://`; None keeps all values in
+            the server.
         compress_above: how many bytes a value has at least to be compressed where that pays; None compresses nothing.
         keys: what values are encrypted with, as in `id2:BASE64,id1:BASE64` of 32 bytes each: the first one writes, all
             read. None encrypts nothing.
@@ -73,6 +78,8 @@ class Settings:
     reconnect_seconds: float = field(default=30.0, validator=[_positive, le(MOST_RECONNECT_SECONDS)])
     verify_tls: bool = True
     max_payload_bytes: int = field(default=64 << 20, validator=_positive)
+    max_inline_bytes: int = field(default=1 << 20, validator=_positive)
+    blobs: str | None = None
     compress_above: int | None = 4096
     keys: str | None = field(default=None, repr=False)
     allow_eviction: bool = False
@@ -104,12 +111,14 @@ class Settings:
 
         Args:
             environ: `NODEFLOW_URL`, else `REDIS_URL`; `NODEFLOW_FOLDER`; `NODEFLOW_FSYNC`; `NODEFLOW_KEYS`;
-                `NODEFLOW_ALLOW_EVICTION`.
+                `NODEFLOW_BLOBS`, else the folder `blobs` beside the embedded server's data; `NODEFLOW_ALLOW_EVICTION`.
         """
         url = environ.get("NODEFLOW_URL") or environ.get("REDIS_URL") or None
+        folder = Path(environ.get("NODEFLOW_FOLDER") or ".nodeflow")
         return cls(
             url=url,
-            folder=Path(environ.get("NODEFLOW_FOLDER") or ".nodeflow"),
+            folder=folder,
+            blobs=environ.get("NODEFLOW_BLOBS") or (None if url else str(folder / "blobs")),
             server_fsync=environ.get("NODEFLOW_FSYNC") or "everysec",
             keys=environ.get("NODEFLOW_KEYS") or None,
             allow_eviction=environ.get("NODEFLOW_ALLOW_EVICTION", "") not in ("", "0"),

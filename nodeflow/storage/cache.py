@@ -38,7 +38,7 @@ class CacheStore:
             ValueError: the time to live is not above 0.
         """
         name, milliseconds = self._keys.cache(key), _milliseconds(ttl)
-        data = self._payloads.pack(value, name)
+        data = await self._payloads.pack(value, name)
         lifetime = () if milliseconds is None else ("PX", milliseconds)
         await self._connection.call("SET", name, data, *lifetime, operation=f"set {key!r}")
 
@@ -46,7 +46,7 @@ class CacheStore:
         """The value kept under a key, or `default` when there is none (GET)."""
         name = self._keys.cache(key)
         data = await self._connection.call("GET", name, operation=f"get {key!r}")
-        return default if data is None else self._payloads.unpack(data, name)
+        return default if data is None else await self._payloads.unpack(data, name)
 
     async def delete(self, key: str) -> bool:
         """Remove a key; whether there was one (DEL)."""

@@ -20,6 +20,7 @@ from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
+from nodeflow.values.blobs import BlobStore
 
 
 class DataStore:
@@ -72,7 +73,7 @@ class DataStore:
             prefix: what stands before each key.
             verify_tls: False accepts any certificate of a `rediss://` server; for tests only.
             options: further `Settings`: lease_seconds, max_deliveries, reconnect_seconds, max_payload_bytes,
-                compress_above, keys.
+                max_inline_bytes, blobs, compress_above, keys.
 
         Raises:
             ValueError: when the URL is wrong.
@@ -105,18 +106,20 @@ class DataStore:
         """A store on the embedded server, which all processes that name this folder share.
 
         Args:
-            folder: where the server keeps its data and its socket.
+            folder: where the server keeps its data and its socket; large values go to `blobs` in it, unless `blobs=`
+                says something else.
             pool_size: how many connections this process may hold, at least 4.
             prefix: what stands before each key.
             options: further `Settings`, as in `from_url`.
         """
+        options.setdefault("blobs", str(Path(folder) / "blobs"))
         return cls._over(RedisConnection(Settings(folder=Path(folder), pool_size=pool_size, **options)), prefix)
 
     @property
     def settings(self) -> Settings:
-        """What another process needs to open the same store; the folder is absolute."""
-        settings = self.connection.settings
-        return evolve(settings, folder=settings.folder.absolute())
+        """What another process needs to open the same store; folders are absolute."""
+        settings, blobs = self.connection.settings, self._payloads.blobs
+        return evolve(settings, folder=settings.folder.absolute(), blobs=None if blobs is None else blobs.place)
 
     @property
     def prefix(self) -> str:
@@ -128,6 +131,17 @@ class DataStore:
         view = DataStore._over(self.connection, self.prefix + prefix, self._payloads)
         view._owns_connection = False
         return view
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blobs of large values.
+
+        Raises:
+            UsageError: the store has none.
+        """
+        if self._payloads.blobs is None:
+            raise UsageError("this store has no blobs: give it blobs=, or set NODEFLOW_BLOBS")
+        return self._payloads.blobs
 
     def ledger(self, job: str) -> Ledger:
         """The counts and marks of a job."""

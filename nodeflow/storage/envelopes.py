@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,39 +39,33 @@ class DeadLetter:
     raw: bytes = b""
 
 
-def open_envelope(data: bytes, unpack: Callable[[bytes], Any]) -> Item:
-    """The item in an envelope: a line of JSON, then what was pushed.
-
-    Args:
-        data: the envelope.
-        unpack: gives the value of what was pushed.
-
-    Raises:
-        PayloadError: it isn't one of this version, or what was pushed can't be read.
-    """
-    head, element = _opened(data)
-    return Item(head["id"], unpack(element), head["attempt"], head.get("error", ""))
+def item_of(head: Mapping[str, Any], value: Any) -> Item:
+    """The item of an envelope whose value was unpacked."""
+    return Item(head["id"], value, head["attempt"], head.get("error", ""))
 
 
-def open_letter(data: bytes, size: int, unpack: Callable[[bytes], Any]) -> DeadLetter:
+def open_letter(data: bytes, size: int, value: Any) -> DeadLetter:
     """The dead letter in an envelope.
 
     Args:
         data: the envelope, or its beginning.
         size: how long the whole envelope is, in bytes.
-        unpack: gives the value of what was pushed.
+        value: its value, or the `PayloadError` that came of it.
     """
-    head, element = _opened(data)
-    value, raw = None, b""
-    try:
-        value = unpack(element)
-    except PayloadError:
-        raw = element[:1000]
+    head, element = split(data)
+    raw = b""
+    if isinstance(value, PayloadError):
+        value, raw = None, element[:1000]
     at = datetime.fromtimestamp(head["at"] / 1000, UTC)
     return DeadLetter(head["id"], value, head["error"], head["attempt"], at, size - len(data) + len(element), raw)
 
 
-def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+def split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """What an envelope says of its item, and what was pushed.
+
+    Raises:
+        PayloadError: it isn't one of this version.
+    """
     line, _, element = data.partition(b"\n")
     try:
         head = orjson.loads(line)

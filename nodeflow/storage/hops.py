@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from attrs import field, frozen
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
 from nodeflow.storage.arguments import clean, deadline, whole
 from nodeflow.storage.connection import RedisConnection, to_the_end
-from nodeflow.storage.envelopes import open_envelope
+from nodeflow.storage.envelopes import item_of, split
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
@@ -207,9 +208,9 @@ class Hops:
             done,
             retries,
             buried,
-            self._packed("pushes", pushes),
-            self._packed_states(states),
-            self._packed("dead", dead),
+            await self._packed("pushes", pushes),
+            await self._packed_states(states),
+            await self._packed("dead", dead),
             clean(reason),
             dict(counts or {}),
             self._keys.job(job) if counts else "",
@@ -268,14 +269,15 @@ class Hops:
                 reply = await step("hop_at_full", keys, [orjson.dumps(head), *values])
         return None if reply[0] else int(reply[1]) - 1
 
-    def _packed(self, what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
-        pack = self._payloads.pack_each
-        lots = {name: pack(f"{what}[{name!r}]", lot, self._keys.queue(name)) for name, lot in (values or {}).items()}
-        return {name: lot for name, lot in lots.items() if lot}
+    async def _packed(self, what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+        packed = {}
+        for name, lot in (values or {}).items():
+            packed[name] = await self._payloads.pack_each(f"{what}[{name!r}]", lot, self._keys.queue(name))
+        return {name: lot for name, lot in packed.items() if lot}
 
-    def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:
+    async def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:
         named = [(key, self._keys.cache(key), value) for key, value in (states or {}).items()]
-        return {place: self._payloads.pack_as(f"states[{key!r}]", value, place) for key, place, value in named}
+        return {place: await self._payloads.pack_as(f"states[{key!r}]", value, place) for key, place, value in named}
 
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
@@ -289,8 +291,7 @@ class Hops:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            unpack = partial(self._payloads.unpack, place=member.keys[0])
-            items, places, garbage = _opened(lease_id, int(envelopes), elements, unpack)
+            items, places, garbage = await _opened(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
             lease = Lease(self, name, member, lease_id, number, items, places)
             if garbage:
                 unread = Lease(self, name, member, lease_id, number, (), ())
@@ -315,35 +316,41 @@ class Hops:
         stats.bytes_sent += plan.size
 
 
-def _opened(
-    lease_id: str, envelopes: int, elements: Sequence[bytes], unpack: Callable[[bytes], Any]
+async def _opened(
+    payloads: Payloads, queue: str, lease_id: str, envelopes: int, elements: Sequence[bytes]
 ) -> tuple[Sequence[Item], Sequence[int], list[tuple[int, str]]]:
     """The items of a lease and their places, and the places of those that can't be read, with the reason.
 
     Args:
+        payloads: what gives the values.
+        queue: the queue's main key.
         lease_id: the lease's id; bare items get theirs from it.
         envelopes: how many of the first elements lie in envelopes.
         elements: what lay in the queue, oldest first.
-        unpack: gives the value of a payload.
     """
-    try:
-        back = [open_envelope(data, unpack) for data in elements[:envelopes]]
-        values = decode_each(elements[envelopes:])
-        ids = [f"{lease_id}.{place}" for place in range(envelopes, len(elements))]
-        return [*back, *map(Item, ids, values)], range(len(elements)), []
-    except PayloadError:
-        return _opened_one_by_one(lease_id, envelopes, elements, unpack)
+    if not envelopes:
+        with suppress(PayloadError):
+            ids = [f"{lease_id}.{place}" for place in range(len(elements))]
+            return list(map(Item, ids, decode_each(elements))), range(len(elements)), []
+    return await _opened_each(payloads, queue, lease_id, envelopes, elements)
 
 
-def _opened_one_by_one(
-    lease_id: str, envelopes: int, elements: Sequence[bytes], unpack: Callable[[bytes], Any]
+async def _opened_each(
+    payloads: Payloads, queue: str, lease_id: str, envelopes: int, elements: Sequence[bytes]
 ) -> tuple[list[Item], list[int], list[tuple[int, str]]]:
-    items, places, garbage = [], [], []
+    heads: dict[int, dict[str, Any]] = {}
+    bodies: dict[int, bytes] = {}
+    garbage = []
     for place, data in enumerate(elements):
         try:
-            is_back = place < envelopes
-            items.append(open_envelope(data, unpack) if is_back else Item(f"{lease_id}.{place}", unpack(data)))
-            places.append(place)
+            heads[place], bodies[place] = split(data) if place < envelopes else ({}, data)
         except PayloadError as error:
             garbage.append((place, error.reason))
-    return items, places, garbage
+    items, places = [], []
+    for place, value in zip(bodies, await payloads.unpack_each(list(bodies.values()), queue), strict=True):
+        if isinstance(value, PayloadError):
+            garbage.append((place, value.reason))
+            continue
+        items.append(item_of(heads[place], value) if heads[place] else Item(f"{lease_id}.{place}", value))
+        places.append(place)
+    return items, places, sorted(garbage)

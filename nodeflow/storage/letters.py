@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, Literal
 
 import redis
@@ -11,7 +10,7 @@ import redis
 from nodeflow.errors import StorageError, UsageError
 from nodeflow.storage.arguments import clean, whole
 from nodeflow.storage.connection import RedisConnection
-from nodeflow.storage.envelopes import DeadLetter, open_letter
+from nodeflow.storage.envelopes import DeadLetter, open_letter, split
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.payloads import Payloads
 
@@ -27,8 +26,9 @@ async def read_letters(
     whole("stop", stop, -1)
     arguments = [start, stop, _SHOWN_BYTES]
     found = await connection.run_script("letters", keys.all_of(name), arguments, f"read the dead letters of '{name}'")
-    unpack = partial(payloads.unpack, place=keys.queue(name))
-    return [open_letter(data, int(size), unpack) for data, size in found]
+    elements = [split(data)[1] for data, _ in found]
+    values = await payloads.unpack_each(elements, keys.queue(name))
+    return [open_letter(data, int(size), value) for (data, size), value in zip(found, values, strict=True)]
 
 
 async def settle_letters(

@@ -1,17 +1,27 @@
-"""Values as they are stored: encoded, compressed, encrypted; and back."""
+"""Values as they are stored: encoded, compressed, encrypted, large ones as blobs with a descriptor here; and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
-from attrs import frozen
+import anyio
+from attrs import field, frozen
 
-from nodeflow.errors import PayloadError
+from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import values_of
 from nodeflow.values import decode, encode
+from nodeflow.values.blobs import BlobStore
+from nodeflow.values.descriptor import EXTERNAL, Descriptor, new_blob_id
 from nodeflow.values.frames import Frames, is_framed
+
+_JSON = "application/json"
+_AT_ONCE = 8
+"""How many blobs are read at the same time."""
+
+_RATIO = 100
+"""How many times the size of a blob its value may have beyond `max_payload_bytes`: what claims more is a bomb."""
 
 
 class Stored(bytes):
@@ -23,45 +33,61 @@ class Payloads:
     """What makes stored payloads of values, and values of them.
 
     A place is the key that holds a payload, whatever lists an item goes through: it is authenticated with what is
-    encrypted, so that nobody can move a payload to where it means something else.
+    encrypted, so that nobody can move a payload to where it means something else. A blob's place is its id.
 
     Args:
-        frames: what compresses and encrypts.
-        most: how many bytes a payload may have.
+        settings: how large payloads may be here, and their keys.
+        blobs: where larger ones go; None for nowhere.
     """
 
-    frames: Frames
-    most: int
+    settings: Settings
+    blobs: BlobStore | None
+    frames: Frames = field(init=False, repr=False)
+    most: int = field(init=False, repr=False)
+    _inline: int = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.settings
+        frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
+        object.__setattr__(self, "frames", frames)
+        object.__setattr__(self, "most", settings.max_payload_bytes)
+        inline = settings.max_payload_bytes if self.blobs is None else settings.max_inline_bytes
+        object.__setattr__(self, "_inline", min(inline, settings.max_payload_bytes))
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """As the settings say."""
-        frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
-        return cls(frames, settings.max_payload_bytes)
+        return cls(settings, None if settings.blobs is None else BlobStore.open(settings.blobs))
 
-    def pack(self, value: Any, place: str) -> bytes:
+    async def pack(self, value: Any, place: str) -> bytes:
         """A value as it is stored.
 
         Raises:
-            PayloadError: it can't be kept, or is too large to be sent.
+            PayloadError: it can't be kept, or is too large for this place and there are no blobs.
+            BlobStoreError: it is large, and its blob can't be written.
         """
         if type(value) is Stored:
             return value
         data = encode(value)
-        if not self.frames.leaves(len(data)):
-            data = self.frames.pack(data, place)
-        if len(data) > self.most:
-            raise PayloadError("$", f"{len(data):,} bytes: a value may have {self.most:,} (max_payload_bytes)")
-        return data
+        size = len(data)
+        if size <= self._inline and self.frames.leaves(size):
+            return data
+        packed = self.frames.pack(data, place)
+        if len(packed) <= self._inline:
+            return packed
+        if self.blobs is None:
+            reason = f"{len(packed):,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
+            raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS), or a larger max_payload_bytes")
+        return await self._offload(data, place)
 
-    def pack_as(self, name: str, value: Any, place: str) -> bytes:
+    async def pack_as(self, name: str, value: Any, place: str) -> bytes:
         """A value as it is stored; the path of an error begins with the name by which the caller knows it."""
         try:
-            return self.pack(value, place)
+            return await self.pack(value, place)
         except PayloadError as error:
             raise PayloadError(f"{name}{error.path.removeprefix('$')}", error.reason) from error.__cause__
 
-    def pack_each(self, name: str, values: Iterable[Any], place: str) -> list[bytes]:
+    async def pack_each(self, name: str, values: Iterable[Any], place: str) -> list[bytes]:
         """Values as they are stored.
 
         Args:
@@ -72,20 +98,79 @@ class Payloads:
         Raises:
             TypeError: they are no list.
             PayloadError: one can't be kept; the path begins with the name and its place, as in `values[3].when`.
+            BlobStoreError: one is large, and its blob can't be written.
         """
         packed: list[bytes] = []
         try:
             for value in values_of(name, values):
-                packed.append(self.pack(value, place))  # noqa: PERF401 - how many there are says which failed
+                packed.append(await self.pack(value, place))  # noqa: PERF401 - how many there are says which failed
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__
         return packed
 
-    def unpack(self, data: bytes, place: str) -> Any:
+    async def unpack(self, data: bytes, place: str) -> Any:
         """The value of a stored payload.
 
         Raises:
-            PayloadError: it can't be read.
+            PayloadError: it can't be read, its blob is missing or damaged.
+            BlobStoreError: the place of the blobs can't be read.
         """
-        return decode(self.frames.unpack(data, place) if is_framed(data) else data)
+        if is_framed(data):
+            data = self.frames.unpack(data, place)
+        return await self._fetched(data) if data.startswith(EXTERNAL) else decode(data)
+
+    async def unpack_each(self, elements: Sequence[bytes], place: str) -> list[Any]:
+        """The values of stored payloads, the blobs among them fetched together; of a bad one the `PayloadError`.
+
+        Raises:
+            BlobStoreError: the place of the blobs can't be read.
+        """
+        found: list[Any] = [None] * len(elements)
+        limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def unpack(index: int, data: bytes) -> None:
+            try:
+                found[index] = await self.unpack(data, place)
+            except (PayloadError, BlobStoreError) as error:
+                found[index] = error
+
+        async def fetch(index: int, data: bytes) -> None:
+            async with limiter:
+                await unpack(index, data)
+
+        async with anyio.create_task_group() as tasks:
+            for index, data in enumerate(elements):
+                if is_framed(data) or data.startswith(EXTERNAL):
+                    tasks.start_soon(fetch, index, data)
+                else:
+                    await unpack(index, data)
+        if failure := next((value for value in found if isinstance(value, BlobStoreError)), None):
+            raise failure
+        return found
+
+    async def _offload(self, data: bytes, place: str) -> bytes:
+        assert self.blobs is not None
+        blob_id = new_blob_id()
+        content = self.frames.pack(data, blob_id)
+        if len(data) > self._allowed(len(content)):
+            content = data  # so small when compressed that it would look like a bomb
+        descriptor = await self.blobs.write(blob_id, content, size=len(data), media_type=_JSON)
+        packed = descriptor.to_json()
+        return self.frames.pack(packed, place) if self.frames.keys else packed
+
+    async def _fetched(self, data: bytes) -> Any:
+        descriptor = Descriptor.from_json(data)
+        if self.blobs is None:
+            reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
+            raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
+        if descriptor.size_bytes > self._allowed(descriptor.stored_bytes):
+            raise PayloadError("$", f"blob {descriptor.storage_id} claims {descriptor.size_bytes:,} bytes: a bomb?")
+        content = await self.blobs.read(descriptor)
+        if not is_framed(content):
+            return decode(content)
+        return decode(self.frames.unpack(content, descriptor.storage_id, descriptor.size_bytes))
+
+    def _allowed(self, stored: int) -> int:
+        """How many bytes the value of a blob of so many bytes may have."""
+        return self.most + _RATIO * stored

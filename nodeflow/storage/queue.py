@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
 
-from nodeflow.errors import PayloadError, StorageError
+from nodeflow.errors import BlobStoreError, PayloadError, StorageError
 from nodeflow.storage.arguments import clean, deadline, seconds_of, slot_name, whole
 from nodeflow.storage.connection import RedisConnection
-from nodeflow.storage.envelopes import DeadLetter, open_envelope
+from nodeflow.storage.envelopes import DeadLetter, split
 from nodeflow.storage.hops import Hops
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
@@ -92,7 +91,7 @@ class QueueStore:
             StorageFullError: the server's memory is full.
             StorageError: the server failed; `may_have_happened` says whether the value may be in the queue.
         """
-        await self._push(name, [self._payloads.pack(value, self._keys.queue(name))], delay, deadline(timeout))
+        await self._push(name, [await self._payloads.pack(value, self._keys.queue(name))], delay, deadline(timeout))
 
     async def push_many(
         self, name: str, values: Iterable[Any], *, delay: float = 0.0, timeout: float | None = None
@@ -111,7 +110,7 @@ class QueueStore:
             StorageError: the server failed; the first of them may be in the queue, in order, the others not.
         """
         await self._push(
-            name, self._payloads.pack_each("values", values, self._keys.queue(name)), delay, deadline(timeout)
+            name, await self._payloads.pack_each("values", values, self._keys.queue(name)), delay, deadline(timeout)
         )
 
     async def pop(self, name: str, timeout: float | None = None, default: Any = None) -> Any:
@@ -123,7 +122,8 @@ class QueueStore:
             default: what is returned when none came in time.
 
         Raises:
-            PayloadError: what was popped isn't JSON; it is in the dead letters now.
+            PayloadError: what was popped can't be read; it is in the dead letters now.
+            BlobStoreError: its blob can't be read; so is it.
             StorageError: the server failed; with `may_have_happened`, an item may have been taken and lost.
         """
         end = deadline(timeout)
@@ -132,12 +132,15 @@ class QueueStore:
             return default
         self._connection.stats.pops += 1
         self._connection.stats.bytes_received += len(popped.data)
+        element = popped.data
         try:
-            unpack = partial(self._payloads.unpack, place=self._keys.queue(name))
-            return open_envelope(popped.data, unpack).value if popped.is_envelope else unpack(popped.data)
-        except PayloadError as error:
-            await self._hops.commit(dead={name: [Stored(popped.data)]}, reason=error.reason)
-            raise PayloadError(error.path, f"{error.reason}, popped from queue {name!r}") from error
+            if popped.is_envelope:
+                element = split(popped.data)[1]
+            return await self._payloads.unpack(element, self._keys.queue(name))
+        except (PayloadError, BlobStoreError) as error:
+            await self._hops.commit(dead={name: [Stored(element)]}, reason=str(error).removeprefix("$: "))
+            error.add_note(f"It was popped from queue {name!r}, and lies in its dead letters now.")
+            raise
 
     @asynccontextmanager
     async def lease(
@@ -274,8 +277,11 @@ class QueueStore:
         whole("stop", stop, -1)
         operation = f"peek into '{name}'"
         envelopes, bare = await self._connection.run_script("peek", self._keys.all_of(name), [start, stop], operation)
-        unpack = partial(self._payloads.unpack, place=self._keys.queue(name))
-        return [*(open_envelope(data, unpack).value for data in reversed(envelopes)), *map(unpack, reversed(bare))]
+        elements = [*(split(data)[1] for data in reversed(envelopes)), *reversed(bare)]
+        values = await self._payloads.unpack_each(elements, self._keys.queue(name))
+        if bad := next((value for value in values if isinstance(value, PayloadError)), None):
+            raise bad
+        return values
 
     async def clear(self, name: str) -> int:
         """Remove all that waits in a queue or is delayed; how many items that were. Leased ones stay."""

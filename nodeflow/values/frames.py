@@ -85,8 +85,13 @@ class Frames:
         cipher = self._ciphers[head["key"]]
         return _framed(head, nonce + cipher.encrypt(nonce, data, _context(head, place)))
 
-    def unpack(self, data: bytes, place: str) -> bytes:
+    def unpack(self, data: bytes, place: str, most: int | None = None) -> bytes:
         """What `pack` was given.
+
+        Args:
+            data: a stored payload.
+            place: where it was found.
+            most: how many bytes it may have when it is decompressed; None for the limit of all.
 
         Raises:
             PayloadError: the frame is of a newer version, damaged, of another place, too large when it is decompressed,
@@ -97,7 +102,7 @@ class Frames:
         head, body = _opened(data, place)
         if "key" in head:
             body = self._decrypted(head, body, place)
-        return self._decompressed(body, place) if "zstd" in head else body
+        return _decompressed(body, place, self.most if most is None else most) if "zstd" in head else body
 
     def _decrypted(self, head: dict[str, Any], body: bytes, place: str) -> bytes:
         cipher = self._ciphers.get(head["key"])
@@ -111,19 +116,20 @@ class Frames:
             raise PayloadError("$", reason) from error
         return decrypted
 
-    def _decompressed(self, data: bytes, place: str) -> bytes:
-        """Count while it streams: what a frame says of its size may be a lie."""
-        parts, size = [], 0
-        try:
-            with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
-                while part := reader.read(_PART):
-                    size += len(part)
-                    if size > self.most:
-                        raise PayloadError("$", f"in {place} it has more than {self.most:,} bytes when decompressed")
-                    parts.append(part)
-        except zstandard.ZstdError as error:
-            raise PayloadError("$", f"in {place} it can't be decompressed: {error}") from error
-        return b"".join(parts)
+
+def _decompressed(data: bytes, place: str, most: int) -> bytes:
+    """Count while it streams: what a frame says of its size may be a lie."""
+    parts, size = [], 0
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
+            while part := reader.read(_PART):
+                size += len(part)
+                if size > most:
+                    raise PayloadError("$", f"in {place} it has more than {most:,} bytes when decompressed")
+                parts.append(part)
+    except zstandard.ZstdError as error:
+        raise PayloadError("$", f"in {place} it can't be decompressed: {error}") from error
+    return b"".join(parts)
 
 
 def _framed(head: dict[str, Any], body: bytes) -> bytes:

@@ -10,4 +10,6 @@ from nodeflow.storage import DataStore
 
 def limit_taking(store: DataStore, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Let items be taken that have so many bytes, however many may be pushed."""
-    monkeypatch.setattr(store.queue._hops, "_payloads", evolve(store._payloads, most=most))
+    monkeypatch.setattr(
+        store.queue._hops, "_payloads", evolve(store._payloads, settings=evolve(store.settings, max_payload_bytes=most))
+    )

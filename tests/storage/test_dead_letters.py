@@ -156,7 +156,7 @@ async def test_a_pop_raises_on_garbage_and_leaves_it_in_the_dead_letters(
 ) -> None:
     data, reason = GARBAGE[garbage]
     await client.lpush(f"{store.prefix}queue:jobs", data, b"2")
-    with pytest.raises(PayloadError, match=r"not JSON.*popped from queue 'jobs'"):
+    with pytest.raises(PayloadError, match=r"(?s)not JSON.*popped from queue 'jobs'"):
         await store.queue.pop("jobs", timeout=timeout)
     assert await store.queue.pop("jobs", timeout=timeout) == 2
     (letter,) = await store.queue.dead_letters("jobs")

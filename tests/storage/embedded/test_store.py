@@ -26,7 +26,7 @@ async def test_without_a_url_open_takes_the_embedded_server(folder: Path, monkey
     async with DataStore.open() as store:
         await store.connection.ensure_connection()
         assert embedded.status(folder) is not None
-    assert store.settings == Settings(folder=folder)
+    assert store.settings == Settings(folder=folder, blobs=str(folder / "blobs"))
 
 
 async def test_a_server_that_stops_between_start_and_first_use_is_started_again(

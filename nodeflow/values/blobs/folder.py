@@ -1,0 +1,118 @@
+"""Blobs as files of a local folder, which only its owner can read.
+
+obstore's own local store neither forces what it wrote to the disk nor keeps others out, and follows symbolic links out
+of its folder, so this one is ours; see docs/decisions/0012-local-blobs.md.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from anyio.to_thread import run_sync
+
+from nodeflow.values.blobs.bucket import PART_BYTES, Found
+
+_PARTIAL = ".partial"
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """A bucket in a folder; made, with mode 0700, at the first blob.
+
+    Args:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.place = str(self.folder)
+
+    async def put(self, name: str, parts: AsyncIterable[bytes]) -> None:
+        """Write to a temporary name, force it to the disk, and give it its name."""
+        await run_sync(self._prepare)
+        partial = self.folder / _PARTIAL / f"{name}.{uuid4().hex[:8]}"
+        file = await run_sync(os.open, partial, _NEW, 0o600)
+        try:
+            try:
+                async for part in parts:
+                    await run_sync(_write_all, file, part)
+                await run_sync(os.fsync, file)
+            finally:
+                os.close(file)
+            await run_sync(self._name, partial, name)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+    async def get(self, name: str) -> AsyncIterator[bytes]:
+        """Read it in parts."""
+        file = await run_sync(os.open, self.folder / name, _OLD)
+        try:
+            while part := await run_sync(os.read, file, PART_BYTES):
+                yield part
+        finally:
+            os.close(file)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Remove files."""
+        await run_sync(self._delete, names)
+
+    async def found(self) -> AsyncIterator[Found]:
+        """All files; those that are being written, too, under the names that they will have."""
+        for each in await run_sync(self._found):
+            yield each
+
+    def path(self, name: str) -> Path | None:
+        """The file."""
+        return self.folder / name
+
+    async def url(self, name: str, seconds: float) -> str | None:
+        """None: others can't read the folder."""
+        return None
+
+    def _prepare(self) -> None:
+        """Make the folder; one that others may write to is refused."""
+        for folder in (self.folder, self.folder / _PARTIAL):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            facts = folder.lstat()
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+                raise PermissionError(f"{folder} must be a folder of yours, and no link")
+            if stat.S_IMODE(facts.st_mode) != 0o700:
+                folder.chmod(0o700)
+
+    def _name(self, partial: Path, name: str) -> None:
+        partial.rename(self.folder / name)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _found(self) -> list[Found]:
+        found = []
+        for folder in (self.folder, self.folder / _PARTIAL):
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        facts = entry.stat(follow_symlinks=False)
+                        name = entry.name if folder == self.folder else f"{_PARTIAL}/{entry.name}"
+                        found.append(Found(name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
+        return found
+
+
+def _write_all(file: int, part: bytes) -> None:
+    left = memoryview(part)
+    while left:
+        left = left[os.write(file, left) :]

@@ -1,0 +1,200 @@
+"""The blobs of a store: bytes by id, written once, checked whenever they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from anyio.to_thread import run_sync
+from attrs import frozen
+
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError
+from nodeflow.values.blobs.bucket import PART_BYTES, Bucket
+from nodeflow.values.blobs.folder import Folder
+from nodeflow.values.descriptor import Descriptor, is_blob_id
+
+_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
+
+
+@frozen
+class Blob:
+    """A blob that lies in a store.
+
+    Args:
+        id: its id.
+        size: how many bytes it has.
+        at: when it was written, by the clock of the place.
+    """
+
+    id: str
+    size: int
+    at: datetime
+
+
+class BlobStore:
+    """Blobs in a folder, in memory, or in an object store.
+
+    Args:
+        bucket: where they lie.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def __repr__(self) -> str:
+        return f"BlobStore({self.place})"
+
+    @property
+    def place(self) -> str:
+        """Where they lie."""
+        return self._bucket.place
+
+    @classmethod
+    def open(cls, url: str | Path) -> BlobStore:
+        """The blobs at a place; nothing is read or written yet.
+
+        Args:
+            url: a folder's path or `file://` URL; `s3://bucket/prefix`, `gs://…`, `az://…`, with credentials from the
+                environment (`AWS_ACCESS_KEY_ID`, …); or `memory://`, which ends with the process.
+
+        Raises:
+            ValueError: the URL is of none of these kinds, or what it needs from the environment is wrong.
+        """
+        parts = urlsplit(str(url))
+        if isinstance(url, Path) or parts.scheme in ("", "file"):
+            return cls(Folder(Path(unquote(parts.path) if parts.scheme == "file" else url)))
+        if parts.scheme not in _SCHEMES:
+            raise ValueError(f"blobs can't lie at {parts.scheme}://: give a folder, or {', '.join(_SCHEMES)}")
+        from nodeflow.values.blobs.remote import Remote
+
+        try:
+            return cls(Remote(str(url)))
+        except Exception as error:
+            raise ValueError(f"blobs can't lie at {url}: {error}") from error
+
+    async def write(
+        self, blob_id: str, parts: AsyncIterable[bytes] | bytes, *, size: int | None = None, media_type: str
+    ) -> Descriptor:
+        """Write a blob, which is there as a whole or not at all.
+
+        Args:
+            blob_id: its id, of `new_blob_id`.
+            parts: its bytes.
+            size: how many bytes the value has that it holds; as many as the blob when left out.
+            media_type: what the value's bytes are.
+
+        Raises:
+            BlobStoreError: it can't be written.
+        """
+        digest, stored = hashlib.sha256(), 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal stored
+            async for part in _in_parts(parts) if isinstance(parts, bytes) else parts:
+                stored += len(part)
+                await run_sync(digest.update, part)
+                yield part
+
+        with self._failing(f"write blob {blob_id}"):
+            await self._bucket.put(blob_id, counted())
+        return Descriptor(
+            storage_id=blob_id,
+            size_bytes=stored if size is None else size,
+            stored_bytes=stored,
+            media_type=media_type,
+            digest=f"sha256:{digest.hexdigest()}",
+        )
+
+    async def read(self, descriptor: Descriptor) -> bytes:
+        """The whole of a blob.
+
+        Raises:
+            BlobMissingError: it isn't there.
+            BlobDamagedError: its bytes aren't the ones that were written.
+            BlobStoreError: it can't be read.
+        """
+        return b"".join([part async for part in self.stream(descriptor)])
+
+    async def stream(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
+        """A blob in parts. That it is whole and undamaged is known only when the last part was given.
+
+        Raises:
+            BlobMissingError: it isn't there.
+            BlobDamagedError: its bytes aren't the ones that were written.
+            BlobStoreError: it can't be read.
+        """
+        digest, size, blob_id = hashlib.sha256(), 0, descriptor.storage_id
+        with self._failing(f"read blob {blob_id}", blob_id):
+            async for part in self._bucket.get(blob_id):
+                size += len(part)
+                if size > descriptor.stored_bytes:
+                    break
+                await run_sync(digest.update, part)
+                yield part
+        if size != descriptor.stored_bytes:
+            raise BlobDamagedError(blob_id, f"it has not the {descriptor.stored_bytes:,} bytes that were written")
+        if f"sha256:{digest.hexdigest()}" != descriptor.digest:
+            raise BlobDamagedError(blob_id, "its bytes are not those that were written")
+
+    async def delete(self, blob_ids: Sequence[str]) -> None:
+        """Remove blobs; one that isn't there is removed already.
+
+        Raises:
+            ValueError: one is no blob's id.
+            BlobStoreError: they can't be removed.
+        """
+        if wrong := [blob_id for blob_id in blob_ids if not is_blob_id(blob_id)]:
+            raise ValueError(f"{wrong[0]!r:.60} is no id of a blob")
+        with self._failing("remove blobs"):
+            await self._bucket.delete(blob_ids)
+
+    async def list(self) -> AsyncIterator[Blob]:
+        """All blobs, in no order; what else lies in the place is left out.
+
+        Raises:
+            BlobStoreError: they can't be listed.
+        """
+        with self._failing("list the blobs"):
+            async for found in self._bucket.found():
+                if is_blob_id(found.name):
+                    yield Blob(found.name, found.size, found.at)
+
+    def path(self, descriptor: Descriptor) -> Path | None:
+        """The file that a blob is on this machine; None where it is none."""
+        return self._bucket.path(descriptor.storage_id)
+
+    async def url(self, descriptor: Descriptor, expires: float = 3600.0) -> str:
+        """An address under which anybody can read a blob's bytes for a time: a pre-signed URL.
+
+        Args:
+            descriptor: the blob.
+            expires: for how many seconds.
+
+        Raises:
+            BlobStoreError: there is no such thing in this place.
+        """
+        with self._failing(f"sign a URL of blob {descriptor.storage_id}"):
+            url = await self._bucket.url(descriptor.storage_id, expires)
+        if url is None:
+            raise BlobStoreError(f"the blobs in {self.place} have no URLs: only those in an object store do")
+        return url
+
+    @contextmanager
+    def _failing(self, what: str, blob_id: str = "") -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            if blob_id:
+                raise BlobMissingError(blob_id, self.place) from error
+            raise BlobStoreError(f"{what} in {self.place}: {error}") from error
+        except OSError as error:
+            raise BlobStoreError(f"{what} in {self.place}: {error}") from error
+
+
+async def _in_parts(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), PART_BYTES):
+        yield data[start : start + PART_BYTES]
