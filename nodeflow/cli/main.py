@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nodeflow.cli import develop, jobs, server
+from nodeflow.cli import blobs, develop, jobs, server
 from nodeflow.errors import GraphError, LoopDiedError, NodeflowError, UsageError
 
 WRONG_USE = 2
@@ -29,6 +29,7 @@ app.command()(develop.step)
 app.command()(develop.status)
 app.command()(develop.outputs)
 app.command("dead-letters")(jobs.dead_letters)
+app.add_typer(blobs.app, name="blobs")
 app.add_typer(server.app, name="server")
 
 

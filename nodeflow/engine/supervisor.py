@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -25,9 +26,12 @@ from nodeflow.engine.plan import channels_of, closed_mark, finish_mark
 from nodeflow.engine.process import DRAINED, USED_UP, Order
 from nodeflow.engine.results import done_count, failed_count
 from nodeflow.engine.streams import lines_of, ungrouped
-from nodeflow.errors import JobError, LoopDiedError, UnfinishedJobError
+from nodeflow.errors import JobError, LoopDiedError, NodeflowError, UnfinishedJobError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
+from nodeflow.storage.sweep import SWEEP_SECONDS
+
+_log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
@@ -121,8 +125,18 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._obey_signals)
             tasks.start_soon(self._report)
+            tasks.start_soon(self._sweep)
             await self._run_children()
             tasks.cancel_scope.cancel()
+
+    async def _sweep(self) -> None:
+        """Remove unused blobs each hour; where that fails, the job goes on."""
+        while self.store.has_blobs:
+            try:
+                await self.store.sweep()
+            except NodeflowError as error:
+                _log.warning("the blobs could not be swept: %s", error)
+            await anyio.sleep(SWEEP_SECONDS)
 
     async def _make_room(self, *, fresh: bool) -> None:
         waiting = await self._waiting()

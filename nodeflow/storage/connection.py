@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import anyio
 import redis
@@ -52,6 +53,10 @@ class RedisConnection:
         self.settings = settings
         self.stats = Stats()
         self.is_closed = False
+        self.in_flight: WeakSet[Any] = WeakSet()
+        """The blobs whose descriptors are on their way; see `payloads`."""
+        self.touched_at = 0.0
+        """When it was last said that they are, on the clock of `anyio.current_time`; see `sweep.keep_young`."""
         self._target = Target(settings)
         self._session: Session | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None

@@ -20,6 +20,7 @@ from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
+from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, sweep
 from nodeflow.values.blobs import BlobStore
 
 
@@ -133,6 +134,11 @@ class DataStore:
         return view
 
     @property
+    def has_blobs(self) -> bool:
+        """Whether large values go to blobs."""
+        return self._payloads.blobs is not None
+
+    @property
     def blobs(self) -> BlobStore:
         """The blobs of large values.
 
@@ -142,6 +148,18 @@ class DataStore:
         if self._payloads.blobs is None:
             raise UsageError("this store has no blobs: give it blobs=, or set NODEFLOW_BLOBS")
         return self._payloads.blobs
+
+    async def sweep(self, *, older_than: float = SWEEP_SECONDS, is_dry: bool = False) -> Swept:
+        """Remove the blobs that nothing in the server's database refers to.
+
+        Args:
+            older_than: how many seconds old they must be; what is being pushed must have arrived in that time.
+            is_dry: True only looks.
+
+        Raises:
+            UsageError: the store has no blobs, or the place of the blobs belongs to another database.
+        """
+        return await sweep(self.connection, self.blobs, older_than=older_than, is_dry=is_dry)
 
     def ledger(self, job: str) -> Ledger:
         """The counts and marks of a job."""
@@ -198,7 +216,7 @@ class DataStore:
     def _assemble(self, connection: RedisConnection, prefix: str, payloads: Payloads | None = None) -> None:
         self._keys = Keys(prefix)
         self._owns_connection = True
-        self._payloads = payloads or Payloads.of(connection.settings)
+        self._payloads = payloads or Payloads.of(connection.settings, connection.in_flight)
         self.connection = connection
         self.queue = QueueStore(connection, self._keys, self._payloads)
         self.cache = CacheStore(connection, self._keys, self._payloads)

@@ -29,6 +29,7 @@ _SUFFIXES = (
     "done-steps",
     "writer-states",
     "writer-heartbeat",
+    "blob-in-flight",
 )
 _SCRIPT_SUFFIXES = _SUFFIXES[:11]
 RETURNED, BOUND, PUSH_WAITS, PUSH_WAKES = 1, 9, 10, 11
@@ -88,7 +89,7 @@ class Keys:
 
     def sent(self, main: str, session: str) -> str:
         """The hash of the steps of one session that were done, by lane; beside the main key that they change."""
-        return self._suffixed(main, f"done-steps:{session}")
+        return _suffixed(main, f"done-steps:{session}")
 
     def writers(self, name: str) -> tuple[str, str]:
         """The hash of a queue's writers, and what begins the name of each one's sign of life."""
@@ -132,15 +133,30 @@ class Keys:
         return name if key in beside or (kind == "list" and key == self.queue(name)) else None
 
     def _beside(self, name: str, suffix: str) -> str:
-        return self._suffixed(self.queue(name), suffix)
+        return _suffixed(self.queue(name), suffix)
 
-    def _suffixed(self, main: str, suffix: str) -> str:
-        return f"{main}:{suffix}" if _TAG.match(main) else f"{{{main}}}:{suffix}"
+
+def queue_keys(key: str) -> tuple[str, ...] | None:
+    """The keys of the queue, below whatever prefix, that a key belongs to, as `Keys.all_of`; None when to none."""
+    beside = re.fullmatch(r"\{([^{}]*)\}:.*", key)
+    main = beside[1] if beside and "queue:" in beside[1] else key
+    found = _OWN.search(main)
+    main = main[: found.start()] if found else main
+    return (main, *(_suffixed(main, suffix) for suffix in _SCRIPT_SUFFIXES)) if "queue:" in main else None
 
 
 @lru_cache(maxsize=4096)
 def _all_of(keys: Keys, name: str) -> tuple[str, ...]:
     return (keys.queue(name), *(keys._beside(name, suffix) for suffix in _SCRIPT_SUFFIXES))
+
+
+def in_flight(main: str, blob_id: str) -> str:
+    """The string that says of a new blob that its descriptor is on its way to a queue with this main key."""
+    return _suffixed(main, f"blob-in-flight:{blob_id}")
+
+
+def _suffixed(main: str, suffix: str) -> str:
+    return f"{main}:{suffix}" if _TAG.match(main) else f"{{{main}}}:{suffix}"
 
 
 def _problem(name: str) -> str | None:

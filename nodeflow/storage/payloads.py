@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
+from weakref import WeakSet
 
 import anyio
 from attrs import field, frozen
@@ -28,6 +29,23 @@ class Stored(bytes):
     """A payload as it was found in the server, which is passed on as it is."""
 
 
+class InFlight:
+    """A blob whose descriptor is on its way to the server.
+
+    Args:
+        blob_id: its id.
+    """
+
+    def __init__(self, blob_id: str) -> None:
+        self.blob_id = blob_id
+
+
+class _Offloaded(bytes):
+    """A stored payload that refers to a new blob, which is in flight for as long as this lives."""
+
+    in_flight: InFlight
+
+
 @frozen
 class Payloads:
     """What makes stored payloads of values, and values of them.
@@ -38,10 +56,12 @@ class Payloads:
     Args:
         settings: how large payloads may be here, and their keys.
         blobs: where larger ones go; None for nowhere.
+        in_flight: where the blobs are noted that are on their way.
     """
 
     settings: Settings
     blobs: BlobStore | None
+    in_flight: WeakSet[InFlight] = field(factory=WeakSet, repr=False, eq=False)
     frames: Frames = field(init=False, repr=False)
     most: int = field(init=False, repr=False)
     _inline: int = field(init=False, repr=False)
@@ -55,9 +75,9 @@ class Payloads:
         object.__setattr__(self, "_inline", min(inline, settings.max_payload_bytes))
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """As the settings say."""
-        return cls(settings, None if settings.blobs is None else BlobStore.open(settings.blobs))
+    def of(cls, settings: Settings, in_flight: WeakSet[InFlight]) -> Self:
+        """As the settings say; `in_flight` is where the blobs are noted that are on their way."""
+        return cls(settings, None if settings.blobs is None else BlobStore.open(settings.blobs), in_flight)
 
     async def pack(self, value: Any, place: str) -> bytes:
         """A value as it is stored.
@@ -157,7 +177,12 @@ class Payloads:
             content = data  # so small when compressed that it would look like a bomb
         descriptor = await self.blobs.write(blob_id, content, size=len(data), media_type=_JSON)
         packed = descriptor.to_json()
-        return self.frames.pack(packed, place) if self.frames.keys else packed
+        if self.frames.keys:
+            packed = self.frames.pack(packed, place, [blob_id])
+        offloaded = _Offloaded(packed)
+        offloaded.in_flight = InFlight(blob_id)
+        self.in_flight.add(offloaded.in_flight)
+        return offloaded
 
     async def _fetched(self, data: bytes) -> Any:
         descriptor = Descriptor.from_json(data)

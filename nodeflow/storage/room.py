@@ -9,6 +9,7 @@ import anyio
 
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import PUSH_WAKES
+from nodeflow.storage.sweep import keep_young
 from nodeflow.storage.waits import Slots, Turns
 
 ROOM_SECONDS = 0.05
@@ -65,6 +66,7 @@ async def wait_for_room(connection: RedisConnection, keys: Sequence[str], deadli
     began = anyio.current_time()
     if began >= deadline:
         return False
+    await keep_young(connection, keys)
     slots = Slots.of(await connection.session(), connection.blocking_slots)
     seconds = min(ROOM_SECONDS, deadline - began)
     if slots.take():

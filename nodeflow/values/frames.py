@@ -7,7 +7,7 @@ A frame begins with its magic and format version, then the length of a head and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -64,22 +64,23 @@ class Frames:
         """Whether a payload of so many bytes stays as it is."""
         return not self.keys and (self.compress_above is None or size < self.compress_above)
 
-    def pack(self, data: bytes, place: str) -> bytes:
+    def pack(self, data: bytes, place: str, blobs: Sequence[str] = ()) -> bytes:
         """Frame a payload; bare when there is nothing to do.
 
         Args:
             data: what `encode` gave.
             place: where it will lie, as in `queue:jobs`: a payload that is moved elsewhere can't be decrypted.
+            blobs: the ids of the blobs that it refers to, which stay readable.
         """
         if self.leaves(len(data)):
             return data
-        head: dict[str, Any] = {}
+        head: dict[str, Any] = {"blobs": blobs} if blobs else {}
         if self.compress_above is not None and len(data) >= self.compress_above:
             small = zstandard.compress(data, _LEVEL)
             if len(small) < _GAIN * len(data):
                 head["zstd"], data = True, small
         if not self.keys:
-            return _framed(head, data) if head else data
+            return _framed(head, data) if "zstd" in head else data
         head["key"] = next(iter(self.keys))
         nonce = os.urandom(_NONCE)
         cipher = self._ciphers[head["key"]]
@@ -150,7 +151,8 @@ def _opened(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
         head = orjson.loads(data[_HEAD:end])
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"in {place} lies a frame whose head can't be read ({error}): {data[:60]!r}") from error
-    if not isinstance(head, dict) or not head.keys() <= {"zstd", "key"} or not isinstance(head.get("key", ""), str):
+    is_head = isinstance(head, dict) and head.keys() <= {"zstd", "key", "blobs"}
+    if not is_head or not isinstance(head.get("key", ""), str):
         raise PayloadError("$", f"in {place} lies a frame with an unknown head: {data[:60]!r}")
     return head, data[end:]
 

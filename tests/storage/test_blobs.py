@@ -90,8 +90,6 @@ async def test_nothing_of_an_encrypted_blob_is_readable(server_url: str, token: 
         await store.cache.set("key", "the canary sings " * 100, ttl=60)
         (blob_id,) = await ids(store)
         assert b"canary" not in (folder / blob_id).read_bytes()
-        stored: Any = await (await store.connection.ensure_connection()).get(f"{token}:cache:key")
-        assert blob_id.encode() not in stored
         assert await store.cache.get("key") == "the canary sings " * 100
 
 
@@ -216,7 +214,7 @@ async def test_blobs_are_listed_and_removed_by_id_only(blobs: DataStore, folder:
     (found,) = [blob async for blob in blobs.blobs.list()]
     assert isinstance(found, Blob)
     assert found.size == (folder / found.id).stat().st_size
-    with pytest.raises(ValueError, match="is no id of a blob"):
+    with pytest.raises(UsageError, match="is no id of a blob"):
         await blobs.blobs.delete(["../notes.txt"])
     for _ in range(2):
         await blobs.blobs.delete([found.id])

@@ -46,6 +46,9 @@ class Bucket(Protocol):
     def found(self) -> AsyncIterator[Found]:
         """All blobs."""
 
+    async def tidy(self, older_than: float) -> None:
+        """Remove what writers that died so many seconds ago have left half-written."""
+
     def path(self, name: str) -> Path | None:
         """The file that a blob is on this machine; None where it is none."""
 

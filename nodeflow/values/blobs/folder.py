@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -66,9 +67,13 @@ class Folder:
         await run_sync(self._delete, names)
 
     async def found(self) -> AsyncIterator[Found]:
-        """All files; those that are being written, too, under the names that they will have."""
-        for each in await run_sync(self._found):
+        """All files."""
+        for each in await run_sync(_files_in, self.folder):
             yield each
+
+    async def tidy(self, older_than: float) -> None:
+        """Remove temporary files that nobody has written to for so long."""
+        await run_sync(self._tidy, older_than)
 
     def path(self, name: str) -> Path | None:
         """The file."""
@@ -100,16 +105,20 @@ class Folder:
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
 
-    def _found(self) -> list[Found]:
-        found = []
-        for folder in (self.folder, self.folder / _PARTIAL):
-            with suppress(FileNotFoundError), os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_file(follow_symlinks=False):
-                        facts = entry.stat(follow_symlinks=False)
-                        name = entry.name if folder == self.folder else f"{_PARTIAL}/{entry.name}"
-                        found.append(Found(name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
-        return found
+    def _tidy(self, older_than: float) -> None:
+        for found in _files_in(self.folder / _PARTIAL):
+            if found.at.timestamp() < time.time() - older_than:
+                (self.folder / _PARTIAL / found.name).unlink(missing_ok=True)
+
+
+def _files_in(folder: Path) -> list[Found]:
+    found = []
+    for path in folder.iterdir() if folder.exists() else ():
+        with suppress(FileNotFoundError):  # it may be removed meanwhile
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode):
+                found.append(Found(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
+    return found
 
 
 def _write_all(file: int, part: bytes) -> None:

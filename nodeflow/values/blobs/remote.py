@@ -58,6 +58,9 @@ class Remote:
                 for each in portion:
                     yield Found(each["path"], each["size"], each["last_modified"])
 
+    async def tidy(self, older_than: float) -> None:
+        """Nothing: object stores end uploads that were never finished by a rule of their own."""
+
     def path(self, name: str) -> Path | None:
         """None: it is no file of this machine."""
         return None

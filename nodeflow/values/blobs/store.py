@@ -12,10 +12,13 @@ from urllib.parse import unquote, urlsplit
 from anyio.to_thread import run_sync
 from attrs import frozen
 
-from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, UsageError
 from nodeflow.values.blobs.bucket import PART_BYTES, Bucket
 from nodeflow.values.blobs.folder import Folder
 from nodeflow.values.descriptor import Descriptor, is_blob_id
+
+_OWNER = "owner"
+"""The name under which it stands whose blobs they are."""
 
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
 
@@ -109,6 +112,19 @@ class BlobStore:
             digest=f"sha256:{digest.hexdigest()}",
         )
 
+    async def raw(self, blob_id: str) -> AsyncIterator[bytes]:
+        """A blob's bytes by its id alone, in parts, not checked.
+
+        Raises:
+            UsageError: this is no blob's id.
+            BlobMissingError: it isn't there.
+            BlobStoreError: it can't be read.
+        """
+        _must_be_ids([blob_id])
+        with self._failing(f"read blob {blob_id}", blob_id):
+            async for part in self._bucket.get(blob_id):
+                yield part
+
     async def read(self, descriptor: Descriptor) -> bytes:
         """The whole of a blob.
 
@@ -144,13 +160,21 @@ class BlobStore:
         """Remove blobs; one that isn't there is removed already.
 
         Raises:
-            ValueError: one is no blob's id.
+            UsageError: one is no blob's id.
             BlobStoreError: they can't be removed.
         """
-        if wrong := [blob_id for blob_id in blob_ids if not is_blob_id(blob_id)]:
-            raise ValueError(f"{wrong[0]!r:.60} is no id of a blob")
+        _must_be_ids(blob_ids)
         with self._failing("remove blobs"):
             await self._bucket.delete(blob_ids)
+
+    async def tidy(self, older_than: float) -> None:
+        """Remove what writers that died so many seconds ago have left half-written.
+
+        Raises:
+            BlobStoreError: it can't be removed.
+        """
+        with self._failing("remove what was left half-written"):
+            await self._bucket.tidy(older_than)
 
     async def list(self) -> AsyncIterator[Blob]:
         """All blobs, in no order; what else lies in the place is left out.
@@ -162,6 +186,33 @@ class BlobStore:
             async for found in self._bucket.found():
                 if is_blob_id(found.name):
                     yield Blob(found.name, found.size, found.at)
+
+    async def owner(self) -> str | None:
+        """Whose blobs they are, as `mark` wrote it; None when nobody has.
+
+        Raises:
+            BlobStoreError: it can't be read.
+        """
+        try:
+            with self._failing("read whose blobs they are"):
+                return b"".join([part async for part in self._bucket.get(_OWNER)]).decode(errors="replace")
+        except BlobStoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    async def mark(self, owner: str) -> datetime:
+        """Write whose blobs they are; when that was, by the clock of the place.
+
+        Raises:
+            BlobStoreError: it can't be written.
+        """
+        with self._failing("write whose blobs they are"):
+            await self._bucket.put(_OWNER, _in_parts(owner.encode()))
+            async for found in self._bucket.found():
+                if found.name == _OWNER:
+                    return found.at
+        raise BlobStoreError(f"what was written in {self.place} can't be found there")
 
     def path(self, descriptor: Descriptor) -> Path | None:
         """The file that a blob is on this machine; None where it is none."""
@@ -193,6 +244,11 @@ class BlobStore:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
         except OSError as error:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
+
+
+def _must_be_ids(blob_ids: Sequence[str]) -> None:
+    if wrong := [blob_id for blob_id in blob_ids if not is_blob_id(blob_id)]:
+        raise UsageError(f"{wrong[0]!r:.60} is no id of a blob")
 
 
 async def _in_parts(data: bytes) -> AsyncIterator[bytes]:

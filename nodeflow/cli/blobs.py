@@ -1,0 +1,106 @@
+"""The commands of the blobs: list, get, rm, sweep, stats."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import anyio
+import typer
+
+from nodeflow.cli.common import Json, age_text, as_json, plural, size_text
+from nodeflow.errors import UsageError
+from nodeflow.storage import DataStore
+from nodeflow.values.blobs import Blob
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Look at the blobs of large values, and remove those that nothing refers to. Where they lie says "
+    "NODEFLOW_BLOBS, else it is the folder .nodeflow/blobs.",
+    no_args_is_help=True,
+)
+
+BlobId = Annotated[str, typer.Argument(metavar="BLOB", help="The blob's id, as `list` shows it.")]
+
+
+@app.command("list")
+def list_blobs(json: Json = False) -> None:
+    """Show all blobs, the newest first."""
+    for blob in sorted(_with_store(_all), key=lambda blob: blob.at, reverse=True):
+        data = {"id": blob.id, "size": blob.size, "at": blob.at.isoformat()}
+        typer.echo(as_json(data) if json else f"{blob.id}  {size_text(blob.size):>10}  {age_text(blob.at)}")
+
+
+@app.command()
+def get(
+    blob: BlobId,
+    to: Annotated[Path | None, typer.Option("--to", help="The file to write; standard output when left out.")] = None,
+) -> None:
+    """Write the bytes of a blob, as they are stored, to a file or to standard output."""
+
+    async def copy(store: DataStore) -> None:
+        with nullcontext(sys.stdout.buffer) if to is None else to.open("xb") as file:
+            async for part in store.blobs.raw(blob):
+                file.write(part)
+
+    try:
+        _with_store(copy)
+    except FileExistsError:
+        raise UsageError(f"{to} is there already: name another file") from None
+
+
+@app.command()
+def rm(
+    blobs: Annotated[list[str], typer.Argument(metavar="BLOB…", help="Their ids.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Remove blobs, whether something refers to them or not; a value that does can't be read any more."""
+    if not yes:
+        typer.confirm(f"Remove {plural(len(blobs), 'blob')} for good, whatever refers to them?", abort=True)
+    _with_store(lambda store: store.blobs.delete(blobs))
+    typer.echo(f"removed {plural(len(blobs), 'blob')}")
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what nothing in the server refers to and is older than an hour."""
+    swept = _with_store(lambda store: store.sweep(is_dry=dry_run))
+    for blob in swept.removed:
+        typer.echo(f"{blob.id}  {size_text(blob.size):>10}  {age_text(blob.at)}")
+    size = size_text(sum(blob.size for blob in swept.removed))
+    done = "would remove" if dry_run else "removed"
+    rest = f"{swept.kept:,} in use, {swept.young:,} younger than an hour"
+    typer.echo(f"{done} {plural(len(swept.removed), 'blob')} ({size}); {rest}", err=True)
+
+
+@app.command()
+def stats(json: Json = False) -> None:
+    """Show how many blobs there are, and their size."""
+    found = _with_store(_all)
+    size, place = sum(blob.size for blob in found), _with_store(_place)
+    data = {"place": place, "blobs": len(found), "bytes": size}
+    typer.echo(as_json(data) if json else f"{plural(len(found), 'blob')}, {size_text(size)}, in {place}")
+
+
+async def _all(store: DataStore) -> list[Blob]:
+    return [blob async for blob in store.blobs.list()]
+
+
+async def _place(store: DataStore) -> str:
+    return store.blobs.place
+
+
+def _with_store(work: Callable[[DataStore], Awaitable[T]]) -> T:
+    """Do some work with the store that the environment names."""
+
+    async def run() -> T:
+        async with DataStore.open() as store:
+            return await work(store)
+
+    return anyio.run(run)

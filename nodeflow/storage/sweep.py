@@ -1,0 +1,149 @@
+"""Sweeping blobs: what nothing in the server refers to, and is old enough, is removed.
+
+A blob is written before its descriptor is pushed, and each push of a value writes a new one; so one that is young may
+still be on its way. Items move between the keys of their queue, but never to another queue: what is not in the main
+list any more is looked for in all other keys of the queue in one step. What can't be read ends the sweep.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from uuid import uuid4
+
+import anyio
+from attrs import frozen
+
+from nodeflow.errors import UsageError
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.keys import in_flight, queue_keys
+from nodeflow.values.blobs import Blob, BlobStore
+
+SWEEP_SECONDS = 3600.0
+"""How old a blob must be to be swept, and how often a supervisor sweeps."""
+
+_TOUCH_SECONDS = SWEEP_SECONDS / 6
+_PORTION = 200
+_BLOB = re.compile(rb"(?:output|streaming)_[0-9a-f]{32}")
+_BEGINNING = 500
+
+
+@frozen
+class Swept:
+    """What a sweep found.
+
+    Args:
+        removed: the blobs that were removed, or would have been.
+        kept: how many are referred to.
+        young: how many are too young to be looked for.
+    """
+
+    removed: list[Blob]
+    kept: int
+    young: int
+
+
+async def sweep(
+    connection: RedisConnection, blobs: BlobStore, *, older_than: float = SWEEP_SECONDS, is_dry: bool = False
+) -> Swept:
+    """Remove the blobs that nothing in the server's database refers to and that are older than so many seconds.
+
+    Args:
+        connection: a connection to the server; all of its database is looked through.
+        blobs: the place of the blobs, which belongs to this database alone.
+        older_than: seconds; what is on its way to the server must have arrived after this time.
+        is_dry: True only looks.
+
+    Raises:
+        UsageError: the place belongs to another database.
+    """
+    now = await blobs.mark(await _owner(connection, blobs))
+    every = [blob async for blob in blobs.list()]
+    old = [blob for blob in every if now - blob.at > timedelta(seconds=older_than)]
+    used = await _used(connection) if old else set()
+    unused = [blob for blob in old if blob.id not in used]
+    if not is_dry:
+        await blobs.delete([blob.id for blob in unused])
+        await blobs.tidy(older_than)
+    return Swept(unused, len(old) - len(unused), len(every) - len(old))
+
+
+async def keep_young(connection: RedisConnection, keys: Iterable[str]) -> None:
+    """Say of the blobs that are on their way that they still are, now and then; for pushes that wait for long.
+
+    Args:
+        connection: the connection whose blobs they are.
+        keys: keys of the queue that they wait for.
+    """
+    since = connection.touched_at
+    if not connection.in_flight or anyio.current_time() - since < _TOUCH_SECONDS:
+        return
+    connection.touched_at = anyio.current_time()
+    main = next(iter(keys))
+    seconds = round(2 * SWEEP_SECONDS)
+    for blob_id in [each.blob_id for each in connection.in_flight]:
+        await connection.call("SET", in_flight(main, blob_id), blob_id, "EX", seconds, operation="keep a blob")
+
+
+async def _owner(connection: RedisConnection, blobs: BlobStore) -> str:
+    """The name of the database, made up at the first sweep; the place must not bear another one."""
+    key = "nodeflow:database"
+    await connection.call("SET", key, uuid4().hex, "NX", operation="name the database")
+    name = str((await connection.call("GET", key, operation="name the database")).decode())
+    owner = await blobs.owner()
+    if owner not in (None, name):
+        raise UsageError(
+            f"the blobs in {blobs.place} belong to another database than {connection.address}: give each its own "
+            "place, or, when this one took over, remove the blob 'owner' there"
+        )
+    return name
+
+
+async def _used(connection: RedisConnection) -> set[str]:
+    """The blobs that anything in the database refers to.
+
+    The keys are listed twice: one that comes while they are listed may be left out, but then there are others of the
+    same queue, as its consumer's sign of life, when they are listed again.
+    """
+    used: set[str] = set()
+    queues: set[tuple[str, ...]] = set()
+    for _ in range(2):
+        async for portion in _keys_of(connection):
+            texts = [key.decode(errors="surrogateescape") for key in portion]
+            queues.update(found for text in texts if (found := queue_keys(text)) is not None)
+            used |= await _in_strings(connection, portion)
+    for keys in queues:
+        used |= await _in_queue(connection, keys)
+    return used
+
+
+async def _keys_of(connection: RedisConnection) -> AsyncIterator[list[bytes]]:
+    cursor = -1
+    while cursor:
+        found = await connection.call("SCAN", max(cursor, 0), "COUNT", 1_000, operation="look for blobs in use")
+        cursor = int(found[0])
+        if found[1]:
+            yield found[1]
+
+
+async def _in_strings(connection: RedisConnection, keys: list[bytes]) -> set[str]:
+    kinds = await connection.pipeline([("TYPE", key) for key in keys], "look for blobs in use")
+    strings = [key for key, kind in zip(keys, kinds, strict=True) if kind == b"string"]
+    if not strings:
+        return set()
+    heads = await connection.pipeline([("GETRANGE", key, 0, _BEGINNING) for key in strings], "look for blobs in use")
+    return {blob.decode() for head in heads for blob in _BLOB.findall(head)}
+
+
+async def _in_queue(connection: RedisConnection, keys: tuple[str, ...]) -> set[str]:
+    """The blobs of a queue: first of its main list, newest first, so that what comes and goes hides nothing."""
+    used: set[str] = set()
+    start, length = 0, 1
+    while start < length:
+        arguments = [start, start + _PORTION - 1]
+        length, found = await connection.run_script("blob_refs", keys, arguments, "look for blobs in use")
+        used.update(blob.decode() for blob in found)
+        start += _PORTION
+    _, found = await connection.run_script("blob_refs", keys, [], "look for blobs in use")
+    return used.union(blob.decode() for blob in found)

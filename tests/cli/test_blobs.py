@@ -1,0 +1,73 @@
+"""`nodeflow blobs`: what lies there, what is in it, and what is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project
+
+FLOW = """
+    from nodeflow import Graph, node
+
+    @node
+    def numbers():
+        yield from range(3)
+
+    @node
+    def large(n):
+        import random
+        return random.Random(n).randbytes(1_500_000).hex()
+
+    @node
+    def show(text):
+        print("got", len(text))
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        made = graph.add(large, graph.add(numbers))
+    with graph.loop("b"):
+        graph.add(show, made)
+"""
+
+
+@pytest.fixture
+def blobs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the blobs of the project."""
+    monkeypatch.setenv("NODEFLOW_BLOBS", str(project.folder / "blobs"))
+    return project.folder / "blobs"
+
+
+def test_large_values_of_a_job_go_through_blobs_which_can_be_looked_at_and_swept(project: Project, blobs: Path) -> None:
+    project.write("flow.py", FLOW)
+    assert project.run("run", "flow.py", "--quiet").stdout.count("got 3000000") == 3
+    listed = [json.loads(line) for line in project.run("blobs", "list", "--json").stdout.splitlines()]
+    assert len(listed) == 3
+    assert json.loads(project.run("blobs", "stats", "--json").stdout) == {
+        "place": str(blobs),
+        "blobs": 3,
+        "bytes": sum(blob["size"] for blob in listed),
+    }
+    project.run("blobs", "get", listed[0]["id"], "--to", "copy")
+    assert (project.folder / "copy").read_bytes() == (blobs / listed[0]["id"]).read_bytes()
+    assert "is there already" in project.run("blobs", "get", listed[0]["id"], "--to", "copy", status=2).stderr
+    assert "3 younger than an hour" in project.run("blobs", "sweep").stderr
+    for path in blobs.glob("output_*"):
+        os.utime(path, (0, 0))
+    assert "would remove 3 blobs" in project.run("blobs", "sweep", "--dry-run").stderr
+    assert "removed 3 blobs" in project.run("blobs", "sweep").stderr
+    assert project.run("blobs", "list").stdout == ""
+
+
+def test_blobs_are_removed_by_id_and_only_when_that_is_meant(project: Project, blobs: Path) -> None:
+    project.write("flow.py", FLOW)
+    project.run("step", "flow.py", "large")
+    (blob_id, *_) = project.run("blobs", "list").stdout.split()
+    assert project.run("blobs", "rm", blob_id, status=1).stdout.startswith("Remove 1 blob for good")
+    assert (blobs / blob_id).exists()
+    assert "removed 1 blob" in project.run("blobs", "rm", "--yes", blob_id).stdout
+    assert f"blob {blob_id} is not in {blobs}" in project.run("step", "flow.py", "show", status=1).stderr
+    assert "is no id of a blob" in project.run("blobs", "get", "../flow.py", status=2).stderr
