@@ -30,7 +30,7 @@ class CacheStore:
 
         Args:
             key: its name.
-            value: what JSON can hold.
+            value: whatever `nodeflow.values.encode` takes.
             ttl: seconds until it goes, at least a millisecond; None keeps it for ever.
 
         Raises:

@@ -81,7 +81,7 @@ class QueueStore:
 
         Args:
             name: the queue's name.
-            value: what JSON can hold.
+            value: whatever `nodeflow.values.encode` takes.
             delay: seconds until it can be taken, by the server's clock; then it comes before what waits.
             timeout: seconds to wait for room in a bounded queue; None waits for ever.
 
