@@ -65,6 +65,8 @@ class Payloads:
     frames: Frames = field(init=False, repr=False)
     most: int = field(init=False, repr=False)
     _inline: int = field(init=False, repr=False)
+    _bare: int = field(init=False, repr=False)
+    """Up to how many bytes a payload stays as `encode` gave it."""
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -73,6 +75,8 @@ class Payloads:
         object.__setattr__(self, "most", settings.max_payload_bytes)
         inline = settings.max_payload_bytes if self.blobs is None else settings.max_inline_bytes
         object.__setattr__(self, "_inline", min(inline, settings.max_payload_bytes))
+        above = settings.max_payload_bytes if settings.compress_above is None else settings.compress_above - 1
+        object.__setattr__(self, "_bare", -1 if settings.encryption_keys else min(self._inline, above))
 
     @classmethod
     def of(cls, settings: Settings, in_flight: WeakSet[InFlight]) -> Self:
@@ -89,9 +93,9 @@ class Payloads:
         if type(value) is Stored:
             return value
         data = encode(value)
-        size = len(data)
-        if size <= self._inline and self.frames.leaves(size):
-            return data
+        return data if len(data) <= self._bare else await self._packed(data, place)
+
+    async def _packed(self, data: bytes, place: str) -> bytes:
         packed = self.frames.pack(data, place)
         if len(packed) <= self._inline:
             return packed
@@ -122,8 +126,11 @@ class Payloads:
         """
         packed: list[bytes] = []
         try:
-            for value in values_of(name, values):
-                packed.append(await self.pack(value, place))  # noqa: PERF401 - how many there are says which failed
+            for value in values_of(name, values):  # as `pack`, without a coroutine for each
+                data = value if type(value) is Stored else encode(value)
+                if len(data) > self._bare and data is not value:
+                    data = await self._packed(data, place)
+                packed.append(data)
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__

@@ -26,6 +26,9 @@ _MARK = "$nodeflow"
 _RESERVED = (b'{"$nodeflow"', b'{"type":"external_ref"')
 """How what isn't plain JSON begins; a user's dict that begins so is written with types."""
 
+_SMALL = 512
+"""Below which a copy is made: orjson's bytes were made with room for 1,024, and to keep many of them costs more."""
+
 _FEW = 16
 """Up to how many parts looking at each by itself is faster than looking at all of their types."""
 
@@ -49,10 +52,13 @@ def encode(value: Any) -> bytes:
     """
     if type(value) is Encoded:
         return value
-    data = _plain(value)
-    if data is None:
-        data = b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(write(value, TYPES)))
-    return data
+    try:
+        data = orjson.dumps(value, None, _OPTIONS)
+        if _is_exact(value) and not data.startswith(_RESERVED):
+            return b"%b" % data if len(data) < _SMALL else data
+    except (orjson.JSONEncodeError, RecursionError):
+        pass
+    return b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(write(value, TYPES)))
 
 
 def decode(data: bytes | str) -> Any:
@@ -94,7 +100,10 @@ def to_tree(value: Any) -> Any:
 
 def is_plain(value: Any) -> bool:
     """Whether plain JSON holds a value as it is."""
-    return _plain(value) is not None
+    try:
+        return not encode(value).startswith(_RESERVED)
+    except PayloadError:
+        return False
 
 
 def digest(value: Any) -> str:
@@ -107,15 +116,6 @@ def digest(value: Any) -> str:
         value = decode(value)
     data = dumps(write(value, TYPES, is_canonical=True), orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=12).hexdigest()
-
-
-def _plain(value: Any) -> bytes | None:
-    """The value as plain JSON, or None when that would change it, could be mistaken, or it lies too deep for it."""
-    try:
-        data = orjson.dumps(value, option=_OPTIONS)
-    except (orjson.JSONEncodeError, RecursionError):
-        return None
-    return data if _is_exact(value) and not data.startswith(_RESERVED) else None
 
 
 def _is_exact(value: Any) -> bool:
