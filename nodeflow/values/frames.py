@@ -72,7 +72,7 @@ class Frames:
             place: where it will lie, as in `queue:jobs`: a payload that is moved elsewhere can't be decrypted.
             blobs: the ids of the blobs that it refers to, which stay readable.
         """
-        if self.leaves(len(data)):
+        if self.leaves(len(data)) and not is_framed(data):
             return data
         head: dict[str, Any] = {"blobs": blobs} if blobs else {}
         if self.compress_above is not None and len(data) >= self.compress_above:
@@ -80,7 +80,7 @@ class Frames:
             if len(small) < _GAIN * len(data):
                 head["zstd"], data = True, small
         if not self.keys:
-            return _framed(head, data) if "zstd" in head else data
+            return _framed(head, data) if "zstd" in head or is_framed(data) else data
         head["key"] = next(iter(self.keys))
         nonce = os.urandom(_NONCE)
         cipher = self._ciphers[head["key"]]

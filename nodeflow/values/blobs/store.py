@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from anyio.to_thread import run_sync
 from attrs import frozen
 
 from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, UsageError
@@ -93,23 +93,16 @@ class BlobStore:
         Raises:
             BlobStoreError: it can't be written.
         """
-        digest, stored = hashlib.sha256(), 0
-
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal stored
-            async for part in _in_parts(parts) if isinstance(parts, bytes) else parts:
-                stored += len(part)
-                await run_sync(digest.update, part)
-                yield part
-
+        digest = _Digest()
         with self._failing(f"write blob {blob_id}"):
-            await self._bucket.put(blob_id, counted())
+            await self._bucket.put(blob_id, digest.through(_in_parts(parts) if isinstance(parts, bytes) else parts))
+        stored = digest.size
         return Descriptor(
             storage_id=blob_id,
             size_bytes=stored if size is None else size,
             stored_bytes=stored,
             media_type=media_type,
-            digest=f"sha256:{digest.hexdigest()}",
+            digest=digest.text,
         )
 
     async def raw(self, blob_id: str) -> AsyncIterator[bytes]:
@@ -143,17 +136,16 @@ class BlobStore:
             BlobDamagedError: its bytes aren't the ones that were written.
             BlobStoreError: it can't be read.
         """
-        digest, size, blob_id = hashlib.sha256(), 0, descriptor.storage_id
+        digest, blob_id = _Digest(), descriptor.storage_id
         with self._failing(f"read blob {blob_id}", blob_id):
-            async for part in self._bucket.get(blob_id):
-                size += len(part)
-                if size > descriptor.stored_bytes:
-                    break
-                await run_sync(digest.update, part)
-                yield part
-        if size != descriptor.stored_bytes:
+            async with aclosing(digest.through(self._bucket.get(blob_id))) as parts:
+                async for part in parts:
+                    if digest.size > descriptor.stored_bytes:
+                        break
+                    yield part
+        if digest.size != descriptor.stored_bytes:
             raise BlobDamagedError(blob_id, f"it has not the {descriptor.stored_bytes:,} bytes that were written")
-        if f"sha256:{digest.hexdigest()}" != descriptor.digest:
+        if digest.text != descriptor.digest:
             raise BlobDamagedError(blob_id, "its bytes are not those that were written")
 
     async def delete(self, blob_ids: Sequence[str]) -> None:
@@ -244,6 +236,31 @@ class BlobStore:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
         except OSError as error:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
+
+
+class _Digest:
+    """The digest and size of bytes in parts, computed in a thread while they are read or written."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+
+    @property
+    def text(self) -> str:
+        """The digest of all that went through, as a descriptor has it."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    async def through(self, parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        """The parts; the next one is asked for while the last one is being looked at."""
+        looking: asyncio.Future[None] | None = None
+        async for part in parts:
+            if looking is not None:
+                await looking
+            self.size += len(part)
+            looking = asyncio.get_running_loop().run_in_executor(None, self._hash.update, part)
+            yield part
+        if looking is not None:
+            await looking
 
 
 def _must_be_ids(blob_ids: Sequence[str]) -> None:
