@@ -95,6 +95,7 @@ def plain_loop() -> dict[str, object]:
     return {"files": files, "unreadable": unreadable, "imports": dict(imports)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # it parses the standard library twice
 def test_the_example_counts_what_a_plain_loop_counts(project: Project) -> None:
     source = EXAMPLE.read_text().replace('Graph("stdlib_imports")', 'Graph("TOKEN")')

@@ -127,10 +127,9 @@ class Payloads:
         packed: list[bytes] = []
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
-                data = value if type(value) is Stored else encode(value)
-                if len(data) > self._bare and data is not value:
-                    data = await self._packed(data, place)
-                packed.append(data)
+                is_stored = type(value) is Stored
+                data = value if is_stored else encode(value)
+                packed.append(data if is_stored or len(data) <= self._bare else await self._packed(data, place))
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__

@@ -127,6 +127,7 @@ def test_a_loop_that_somebody_else_stops_is_no_success(project: Project) -> None
     discard(project)
 
 
+@pytest.mark.slow
 def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -> None:
     write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(60)')
     # A producer that goes on for so long that all three loops are there when the first item is.

@@ -153,6 +153,7 @@ async def test_a_producer_that_is_killed_in_the_middle_loses_nothing_that_was_co
     await balanced(store, "jobs", len(values))
 
 
+@pytest.mark.slow
 async def test_a_poison_item_goes_to_the_dead_letters_and_its_neighbours_are_handled(store: DataStore) -> None:
     """Consumers in one slot, each started when the former has died, as a supervisor does."""
     await store.queue.push_many("jobs", range(60))

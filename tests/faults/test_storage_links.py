@@ -161,6 +161,7 @@ async def test_dead_letters_are_requeued_and_discarded_once_when_replies_are_los
         assert (await balanced(store, "jobs", 3)).discarded == 3
 
 
+@pytest.mark.slow
 async def test_a_slow_link_is_no_death(proxy: Proxy) -> None:
     async with DataStore.from_url(proxy.url, lease_seconds=2.0) as store:
         await store.queue.push_many("jobs", range(5))
@@ -294,6 +295,7 @@ async def test_a_writer_that_begins_late_takes_nothing_from_its_successor(server
         assert [item async for item in other.queue.stream("jobs")] == []
 
 
+@pytest.mark.slow
 async def test_heartbeats_for_many_queues_over_a_slow_link_come_in_time(server: Server, proxy: Proxy) -> None:
     names = [f"jobs{number}" for number in range(20)]
     async with (

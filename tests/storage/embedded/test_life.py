@@ -196,6 +196,7 @@ def test_after_the_death_of_server_and_watchdog_a_start_is_quick(folder: Path) -
     assert ask(folder, "GET fruit") == "pear"
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_never_joined_by_a_second_server(folder: Path) -> None:
     start(folder)
     pid = running(folder).pid
