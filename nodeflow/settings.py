@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
@@ -79,7 +80,7 @@ class Settings:
     verify_tls: bool = True
     max_payload_bytes: int = field(default=64 << 20, validator=_positive)
     max_inline_bytes: int = field(default=1 << 20, validator=_positive)
-    blobs: str | None = None
+    blobs: str | None = field(default=None, repr=False)
     compress_above: int | None = 4096
     keys: str | None = field(default=None, repr=False)
     allow_eviction: bool = False
@@ -101,8 +102,13 @@ class Settings:
                 found[name] = base64.b64decode(key, altchars=b"-_" if "-" in key or "_" in key else None, validate=True)
             except ValueError:
                 raise ValueError(f"key {number} of NODEFLOW_KEYS is no base64: write id:BASE64") from None
-            if not separator or not name or len(found[name]) != _KEY_BYTES:
-                raise ValueError(f"key {number} of NODEFLOW_KEYS must be id:BASE64 of {_KEY_BYTES} bytes")
+            if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", name) or len(found[name]) != _KEY_BYTES:
+                raise ValueError(
+                    f"key {number} of NODEFLOW_KEYS must be id:BASE64 of {_KEY_BYTES} bytes; an id is up to 32 "
+                    "letters, digits and '_.-'"
+                )
+            if len(found) < number:
+                raise ValueError(f"key {number} of NODEFLOW_KEYS has the id of another one")
         return found
 
     @classmethod

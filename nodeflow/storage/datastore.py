@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -20,7 +21,7 @@ from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
-from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, sweep
+from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, sweep
 from nodeflow.values.blobs import BlobStore
 
 
@@ -120,7 +121,9 @@ class DataStore:
     def settings(self) -> Settings:
         """What another process needs to open the same store; folders are absolute."""
         settings, blobs = self.connection.settings, self._payloads.blobs
-        return evolve(settings, folder=settings.folder.absolute(), blobs=None if blobs is None else blobs.place)
+        is_local = blobs is not None and "://" not in blobs.place
+        place = blobs.place if blobs is not None and is_local else settings.blobs
+        return evolve(settings, folder=settings.folder.absolute(), blobs=place)
 
     @property
     def prefix(self) -> str:
@@ -217,6 +220,8 @@ class DataStore:
         self._keys = Keys(prefix)
         self._owns_connection = True
         self._payloads = payloads or Payloads.of(connection.settings, connection.in_flight)
+        if payloads is None and self._payloads.blobs is not None:
+            self._payloads.claims.append(partial(claim_place, connection, self._payloads.blobs))
         self.connection = connection
         self.queue = QueueStore(connection, self._keys, self._payloads)
         self.cache = CacheStore(connection, self._keys, self._payloads)

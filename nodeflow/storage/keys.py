@@ -136,13 +136,19 @@ class Keys:
         return _suffixed(self.queue(name), suffix)
 
 
-def queue_keys(key: str) -> tuple[str, ...] | None:
-    """The keys of the queue, below whatever prefix, that a key belongs to, as `Keys.all_of`; None when to none."""
-    beside = re.fullmatch(r"\{([^{}]*)\}:.*", key)
-    main = beside[1] if beside and "queue:" in beside[1] else key
-    found = _OWN.search(main)
-    main = main[: found.start()] if found else main
-    return (main, *(_suffixed(main, suffix) for suffix in _SCRIPT_SUFFIXES)) if "queue:" in main else None
+def queue_keys(key: str) -> list[tuple[str, ...]]:
+    """The keys of each queue, below whatever prefix, that a key may belong to, as `Keys.all_of`.
+
+    A prefix may look like anything, also like a queue or like what lies beside one: then there are several.
+    """
+    mains = set()
+    if beside := re.fullmatch(rf"\{{(.*)\}}:(?:{'|'.join(_SUFFIXES)})(?::.*)?", key, re.DOTALL):
+        mains.add(beside[1])
+    for place in (found.end() for found in re.finditer("queue:", key)):
+        own = _OWN.search(key, place)
+        mains.add(key if own is None else key[: own.start()])
+    every = [main for main in mains if "queue:" in main]
+    return [(main, *(_suffixed(main, suffix) for suffix in _SCRIPT_SUFFIXES)) for main in every]
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -62,6 +62,8 @@ class Payloads:
     settings: Settings
     blobs: BlobStore | None
     in_flight: WeakSet[InFlight] = field(factory=WeakSet, repr=False, eq=False)
+    claims: list[Callable[[], Awaitable[object]]] = field(factory=list, repr=False, eq=False)
+    """What is to be done before the first blob is written."""
     frames: Frames = field(init=False, repr=False)
     most: int = field(init=False, repr=False)
     _inline: int = field(init=False, repr=False)
@@ -177,6 +179,9 @@ class Payloads:
 
     async def _offload(self, data: bytes, place: str) -> bytes:
         assert self.blobs is not None
+        if self.claims:
+            await self.claims[0]()
+            self.claims.clear()
         blob_id = new_blob_id()
         content = self.frames.pack(data, blob_id)
         if len(data) > self._allowed(len(content)):

@@ -83,6 +83,11 @@ class Pops:
         finally:
             self._connection.stats.waited_for_item(anyio.current_time() - began)
 
+    def put_back(self, popped: Popped) -> None:
+        """Let the next one who waits have what was popped for a caller who is gone."""
+        self._connection.stats.pops -= 1
+        self._hand_over(popped)
+
     async def _undo(self, lane: Lane) -> None:
         """Hear what a pop whose caller is gone has taken, if it has, and hand that over.
 

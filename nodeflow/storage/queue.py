@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -127,7 +128,8 @@ class QueueStore:
             StorageError: the server failed; with `may_have_happened`, an item may have been taken and lost.
         """
         end = deadline(timeout)
-        popped = await (await self._known(self._pops, Pops, name)).pop(end)
+        pops = await self._known(self._pops, Pops, name)
+        popped = await pops.pop(end)
         if popped is None:
             return default
         self._connection.stats.pops += 1
@@ -140,6 +142,9 @@ class QueueStore:
         except (PayloadError, BlobStoreError) as error:
             await self._hops.commit(dead={name: [Stored(element)]}, reason=str(error).removeprefix("$: "))
             error.add_note(f"It was popped from queue {name!r}, and lies in its dead letters now.")
+            raise
+        except asyncio.CancelledError:
+            pops.put_back(popped)
             raise
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -58,7 +59,7 @@ async def sweep(
     Raises:
         UsageError: the place belongs to another database.
     """
-    now = await blobs.mark(await _owner(connection, blobs))
+    now = await blobs.mark(await claim_place(connection, blobs))
     every = [blob async for blob in blobs.list()]
     old = [blob for blob in every if now - blob.at > timedelta(seconds=older_than)]
     used = await _used(connection) if old else set()
@@ -86,8 +87,12 @@ async def keep_young(connection: RedisConnection, keys: Iterable[str]) -> None:
         await connection.call("SET", in_flight(main, blob_id), blob_id, "EX", seconds, operation="keep a blob")
 
 
-async def _owner(connection: RedisConnection, blobs: BlobStore) -> str:
-    """The name of the database, made up at the first sweep; the place must not bear another one."""
+async def claim_place(connection: RedisConnection, blobs: BlobStore) -> str:
+    """Make sure that the place of the blobs belongs to this database alone; the name that it bears.
+
+    Raises:
+        UsageError: it belongs to another one.
+    """
     key = "nodeflow:database"
     await connection.call("SET", key, uuid4().hex, "NX", operation="name the database")
     name = str((await connection.call("GET", key, operation="name the database")).decode())
@@ -97,6 +102,8 @@ async def _owner(connection: RedisConnection, blobs: BlobStore) -> str:
             f"the blobs in {blobs.place} belong to another database than {connection.address}: give each its own "
             "place, or, when this one took over, remove the blob 'owner' there"
         )
+    if owner is None:
+        await blobs.mark(name)
     return name
 
 
@@ -110,8 +117,9 @@ async def _used(connection: RedisConnection) -> set[str]:
     queues: set[tuple[str, ...]] = set()
     for _ in range(2):
         async for portion in _keys_of(connection):
-            texts = [key.decode(errors="surrogateescape") for key in portion]
-            queues.update(found for text in texts if (found := queue_keys(text)) is not None)
+            for key in portion:
+                with suppress(UnicodeDecodeError):  # then it is none of ours
+                    queues.update(queue_keys(key.decode()))
             used |= await _in_strings(connection, portion)
     for keys in queues:
         used |= await _in_queue(connection, keys)

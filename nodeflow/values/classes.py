@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
+from functools import cached_property
+from types import MemberDescriptorType
 from typing import Any
 
 import attrs
@@ -14,8 +17,6 @@ _Default = Callable[[], Any] | None
 _MISSING: Any = object()
 _HASH = "_attrs_cached_hash"
 """Where attrs keeps the hash of an instance of a class with `cache_hash`, None until it is asked for."""
-
-_BUILTIN_STATE = (dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float, complex, BaseException)
 
 
 @frozen
@@ -42,9 +43,9 @@ def form_of(cls: type) -> Form | None:
         return Form("member", _member_text, lambda data: _member(cls, data))
     if issubclass(cls, tuple):
         return _named_tuple(cls) if hasattr(cls, "_fields") and cls.__new__ is not tuple.__new__ else None
-    if "__pydantic_core_schema__" in vars(cls):
+    if any((base.__module__, base.__name__) == ("pydantic.main", "BaseModel") for base in cls.__mro__):
         return Form("model", _model_state, lambda data: _model(cls, data))
-    if issubclass(cls, _BUILTIN_STATE):
+    if cls.__new__ is not object.__new__:
         return None
     if attrs.has(cls):
         fields: Mapping[str, _Default] = {field.name: _attrs_default(field) for field in attrs.fields(cls)}
@@ -54,11 +55,23 @@ def form_of(cls: type) -> Form | None:
         needed = frozenset(field.name for field in dataclasses.fields(cls) if field.init)
     else:
         return None
+    if any(_is_computed(cls, name) for name in fields):
+        return None
     return Form("fields", lambda value: _state(value, fields), lambda data: _instance(cls, fields, needed, data))
 
 
+def _is_computed(cls: type, name: str) -> bool:
+    """Whether setting a field would run code, as a property's."""
+    found = inspect.getattr_static(cls, name, None)
+    return not isinstance(found, MemberDescriptorType) and hasattr(type(found), "__set__")
+
+
 def _member_text(value: Any) -> Any:
-    return value.name if value.name in type(value).__members__ else value.value
+    if value.name in type(value).__members__:
+        return value.name
+    if isinstance(value, Flag):
+        return value.value
+    raise ValueError(f"{value!r} is no declared member of its enum")
 
 
 def _member(cls: type[Enum], data: Any) -> Any:
@@ -94,6 +107,9 @@ def _dataclass_default(field: dataclasses.Field[Any]) -> _Default:
 
 
 def _state(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    for name in getattr(value, "__dict__", {}):
+        if name not in fields and name != _HASH and not isinstance(getattr(type(value), name, None), cached_property):
+            raise ValueError(f"it has the attribute {name!r} beside its fields, which would be lost: declare it as one")
     return {name: getattr(value, name) for name in fields if getattr(value, name, _MISSING) is not _MISSING}
 
 
@@ -118,7 +134,11 @@ _MODEL_STATE = ("__dict__", "__pydantic_extra__", "__pydantic_fields_set__", "__
 
 
 def _model_state(value: Any) -> dict[str, Any]:
-    state = value.__getstate__()
+    from pydantic import BaseModel  # it is there, since the class is one of its models
+
+    state = BaseModel.__getstate__(value)
+    fields = {name: part for name, part in state["__dict__"].items() if name in type(value).model_fields}
+    state = {**state, "__dict__": fields}  # without what cached properties keep there
     return {name.strip("_").removeprefix("pydantic_"): state.get(name) for name in _MODEL_STATE}
 
 

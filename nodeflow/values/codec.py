@@ -29,6 +29,9 @@ _RESERVED = (b'{"$nodeflow"', b'{"type":"external_ref"')
 _SMALL = 512
 """Below which a copy is made: orjson's bytes were made with room for 1,024, and to keep many of them costs more."""
 
+_MANY = 10_000
+"""After how many lists and dicts it is made sure that none of them holds itself."""
+
 _FEW = 16
 """Up to how many parts looking at each by itself is faster than looking at all of their types."""
 
@@ -52,12 +55,13 @@ def encode(value: Any) -> bytes:
     """
     if type(value) is Encoded:
         return value
-    try:
-        data = orjson.dumps(value, None, _OPTIONS)
-        if _is_exact(value) and not data.startswith(_RESERVED):
+    if _is_exact(value):  # before orjson sees it, which ends the process on tuples that are nested too deep
+        try:
+            data = orjson.dumps(value, None, _OPTIONS)
+        except (orjson.JSONEncodeError, RecursionError):
+            data = _RESERVED[0]
+        if not data.startswith(_RESERVED):
             return b"%b" % data if len(data) < _SMALL else data
-    except (orjson.JSONEncodeError, RecursionError):
-        pass
     return b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(write(value, TYPES)))
 
 
@@ -68,7 +72,7 @@ def decode(data: bytes | str) -> Any:
         PayloadError: it isn't JSON, of a newer version, or names a type that isn't known.
     """
     if type(data) is not bytes:
-        data = data.encode() if isinstance(data, str) else bytes(data)  # orjson takes no subclass
+        data = data.encode(errors="surrogatepass") if isinstance(data, str) else bytes(data)  # orjson takes no subclass
     try:
         if data.startswith(_RESERVED):
             return _marked(data)
@@ -119,7 +123,7 @@ def digest(value: Any) -> str:
 
 
 def _is_exact(value: Any) -> bool:
-    """Whether all parts are of JSON's own types, finite, and not too deep."""
+    """Whether all parts are of JSON's own types, finite, not too deep, and come to an end."""
     containers, parts = 0, [value]
     for part in parts:
         kind = type(part)
@@ -134,7 +138,9 @@ def _is_exact(value: Any) -> bool:
                 parts += part
         elif kind is not float or not math.isfinite(part):
             return False
-    return containers <= MAX_DEPTH or _depth(value) <= MAX_DEPTH
+        if containers == _MANY and not _ends(value):
+            return False
+    return containers <= MAX_DEPTH or containers >= _MANY or _ends(value)
 
 
 def _are_atoms(parts: list[Any]) -> bool:
@@ -145,13 +151,23 @@ def _are_atoms(parts: list[Any]) -> bool:
     return _ATOMS.issuperset(kinds)
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        containers = [part for part in level if type(part) in (dict, list)]
-        level = [inner for part in containers for inner in (part.values() if type(part) is dict else part)]
-        depth += bool(containers)
-    return depth
+def _ends(value: Any) -> bool:
+    """Whether no list or dict holds itself, or lies too deep."""
+    around: list[int] = []
+    left = [iter([value])]
+    while left:
+        for part in left[-1]:
+            if type(part) is dict or type(part) is list:
+                if id(part) in around or len(around) >= MAX_DEPTH:
+                    return False
+                around.append(id(part))
+                left.append(iter(part.values() if type(part) is dict else part))
+                break
+        else:
+            left.pop()
+            if around:
+                around.pop()
+    return True
 
 
 def _marked(data: bytes) -> Any:

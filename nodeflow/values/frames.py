@@ -122,6 +122,7 @@ def _decompressed(data: bytes, place: str, most: int) -> bytes:
     """Count while it streams: what a frame says of its size may be a lie."""
     parts, size = [], 0
     try:
+        whole = zstandard.frame_content_size(data)
         with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
             while part := reader.read(_PART):
                 size += len(part)
@@ -130,6 +131,8 @@ def _decompressed(data: bytes, place: str, most: int) -> bytes:
                 parts.append(part)
     except zstandard.ZstdError as error:
         raise PayloadError("$", f"in {place} it can't be decompressed: {error}") from error
+    if whole not in (-1, size):  # -1: it doesn't say
+        raise PayloadError("$", f"in {place} it was cut off: it has {size:,} bytes when decompressed, not {whole:,}")
     return b"".join(parts)
 
 
@@ -142,7 +145,7 @@ def _opened(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
     if len(data) < _HEAD:
         raise PayloadError("$", f"in {place} lies a frame that was cut off: {data[:60]!r}")
     version = data[len(_MAGIC)]
-    if version > FRAME_VERSION:
+    if not 1 <= version <= FRAME_VERSION:
         raise PayloadError(
             "$", f"in {place} it is of frame version {version}; this nodeflow reads up to {FRAME_VERSION}"
         )

@@ -62,6 +62,9 @@ def _moment(value: datetime | time) -> Any:
         offset = zone.utcoffset(None)
         if zone.tzname(None) != timezone(offset).tzname(None):
             more["zone_name"] = zone.tzname(None)
+        if offset.microseconds:  # which `fromisoformat` doesn't read
+            more["offset"] = [offset.days, offset.seconds, offset.microseconds]
+            value = value.replace(tzinfo=None)
     elif zone is not None:
         raise ValueError(f"a zone of type {type(zone).__qualname__}; give a ZoneInfo or a timezone")
     return {"at": value.isoformat(), **more} if more else value.isoformat()
@@ -75,6 +78,8 @@ def _moment_of(kind: type[datetime] | type[time]) -> Callable[[Any], Any]:
         zone = moment.tzinfo
         if "zone" in data:
             zone = ZoneInfo(data["zone"])
+        elif "offset" in data:
+            zone = timezone(timedelta(*data["offset"]), *filter(None, [data.get("zone_name")]))
         elif "zone_name" in data:
             zone = timezone(zone.utcoffset(None), data["zone_name"])
         return moment.replace(tzinfo=zone, fold=data.get("fold", 0))

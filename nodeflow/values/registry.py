@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -62,9 +64,12 @@ class Registry:
                     f"{kind.__qualname__} is no enum, named tuple, attrs class, dataclass or pydantic model: "
                     "give encode= and decode="
                 )
-            self._add(kind, name or f"{kind.__module__}:{kind.__qualname__}", form)
+            name = name or _name_of(kind)
+            if self._classes.get(name, kind) is not kind and not _is_older(self._classes[name], kind):
+                raise ValueError(f"{name!r} is another type's name: give another one")
+            self._add(kind, name, form)
             return kind
-        name = name or f"{kind.__module__}:{kind.__qualname__}"
+        name = name or _name_of(kind)
         found = self._kind_names.get(name)
         if name in self._classes or (found is not None and self._kinds.get(kind) is not found):
             raise ValueError(f"{name!r} is another type's name: give another one")
@@ -126,6 +131,20 @@ class Registry:
 
     def _add(self, cls: type, name: str, form: Form) -> None:
         self._names[cls], self._forms[cls], self._classes[name] = name, form, cls
+
+
+def _name_of(cls: type) -> str:
+    module = cls.__module__
+    if module in _MAIN:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        module = Path(file).stem if file else module
+    return f"{module}:{cls.__qualname__}"
+
+
+def _is_older(cls: type, new: type) -> bool:
+    """Whether a class is what the new one was before its module, or a cell of a notebook, was run again."""
+    is_local = "<locals>" in new.__qualname__
+    return not is_local and (cls.__module__, cls.__qualname__) == (new.__module__, new.__qualname__)
 
 
 TYPES = Registry()

@@ -111,8 +111,11 @@ class _Writer:
                 label, content = form.label, form.encode(value)
             else:
                 raise _Refusal(_why_not(kind))
-        except ValueError as error:
-            raise _Refusal(str(error)) from error
+        except _Refusal:
+            raise
+        except Exception as error:  # what a user's function makes of it
+            name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise _Refusal(f"{name}{error}") from error
         if type(content) is list:
             content = self._list(content)
         elif type(content) is dict and label != "value":
@@ -131,7 +134,7 @@ class _Writer:
             for key, part in value.items():
                 written.append([self.write(key), self.write(part)])
         except _Refusal as refusal:
-            refusal.steps.append(f"[{key!a:.60}]")
+            refusal.steps.append(f"[{_shown(key)}]")
             raise
         return self._sorted(written)
 
@@ -215,6 +218,13 @@ def dumps(data: Any, option: int = 0) -> bytes:
 
 def _step_to(key: str) -> str:
     return f".{key}" if key.isidentifier() else f"[{key!a}]"
+
+
+def _shown(key: Any) -> str:
+    try:
+        return f"{key!a:.60}"
+    except Exception:
+        return type(key).__qualname__
 
 
 def _checked(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -35,6 +39,11 @@ async def blobs(request: pytest.FixtureRequest, server_url: str, token: str, fol
         options["keys"] = f"k1:{KEY}"
     async with DataStore.from_url(server_url, prefix=f"{token}:", **options) as store:
         yield store
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def ids(store: DataStore) -> list[str]:
@@ -140,7 +149,7 @@ async def test_a_popped_item_whose_blob_is_missing_can_be_requeued(blobs: DataSt
 
 async def test_a_place_that_cannot_be_written_is_an_error_and_nothing_is_sent(blobs: DataStore, folder: Path) -> None:
     await anyio.Path(folder).touch()
-    with pytest.raises(BlobStoreError, match=f"write blob output_.* in {folder}"):
+    with pytest.raises(BlobStoreError, match=f" in {folder}: .*Not a directory"):
         await blobs.queue.push("jobs", LARGE)
     await balanced(blobs, pushed=0)
 
@@ -226,3 +235,62 @@ async def test_blobs_are_listed_and_removed_by_id_only(blobs: DataStore, folder:
 def test_a_place_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="blobs can't lie at"):
         DataStore.from_url("redis://server", blobs=url)
+
+
+@pytest.mark.parametrize("work", ["read", "write", "open"])
+async def test_a_file_is_not_closed_while_a_thread_is_at_it_however_its_task_is_cancelled(
+    blobs: DataStore, folder: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    """Else its number could be another file's by then, to which the thread would write."""
+    await blobs.cache.set("key", LARGE, ttl=60)
+    at_work, goes_on, call = threading.Event(), threading.Event(), getattr(os, work)
+
+    def slow(*arguments: Any) -> Any:
+        at_work.set()
+        goes_on.wait(10)
+        return call(*arguments)
+
+    before = open_files()
+    monkeypatch.setattr("nodeflow.values.blobs.folder.os", SimpleNamespace(**{**vars(os), work: slow}))
+    task = asyncio.create_task(blobs.cache.get("key") if work == "read" else blobs.cache.set("other", LARGE, ttl=60))
+    await asyncio.to_thread(at_work.wait, 10)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done(), "the thread is still at work"
+    goes_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    monkeypatch.undo()
+    assert open_files() == before
+    assert not list((folder / ".partial").iterdir())
+
+
+async def test_a_pop_that_is_cancelled_while_its_blob_is_fetched_loses_nothing(
+    blobs: DataStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await blobs.queue.push_many("jobs", [LARGE, 2])
+    begun = asyncio.Event()
+
+    async def hang(*_: Any) -> bytes:
+        begun.set()
+        await asyncio.Event().wait()
+        return b""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs.blobs, "read", hang)
+        task = asyncio.create_task(blobs.queue.pop("jobs"))
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    await balanced(blobs, waiting=2, done=0)
+    assert [await blobs.queue.pop("jobs") for _ in range(2)] == [LARGE, 2]
+
+
+def test_secrets_in_the_url_of_the_blobs_are_not_shown() -> None:
+    store = DataStore.from_url("redis://server", blobs="s3://AKIA:SECRET@bucket/prefix")
+    assert "SECRET" not in repr(store.blobs) + repr(store.settings) + repr(store)
+    assert store.settings.blobs == "s3://AKIA:SECRET@bucket/prefix"
+    with pytest.raises(ValueError, match="blobs can't lie at az://") as caught:
+        DataStore.from_url("redis://server", blobs="az://container?sig=SECRET")
+    assert "SECRET" not in str(caught.value)

@@ -97,6 +97,9 @@ async def test_old_keys_and_what_was_written_without_one_can_be_read(safe: DataS
         ("k1", "key 1 of NODEFLOW_KEYS must be id:BASE64 of 32 bytes"),
         (f"k1:{KEY},k2:AAAA", "key 2 of NODEFLOW_KEYS must be"),
         (f"k1:{KEY},:{KEY}", "key 2 of NODEFLOW_KEYS must be"),
+        (f"k1:{KEY},k1:{OLD}", "key 2 of NODEFLOW_KEYS has the id of another one"),
+        (f"{KEY}:{KEY}", "key 1 of NODEFLOW_KEYS must be"),
+        ("k" * 33 + f":{KEY}", "key 1 of NODEFLOW_KEYS must be"),
         ("k1:?!", "key 1 of NODEFLOW_KEYS is no base64"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from nodeflow.errors import UsageError
 from nodeflow.storage import DataStore
@@ -171,8 +172,36 @@ async def test_the_blob_of_a_producer_that_is_killed_between_upload_and_push_is_
 
 async def test_the_blobs_of_another_database_are_not_swept(store: DataStore, tmp_path: Path, server: Server) -> None:
     await store.cache.set("key", LARGE)
-    await store.sweep()
-    async with DataStore.from_url(f"{server.url}?db=1", blobs=str(tmp_path / "blobs")) as other:
+    async with DataStore.from_url(f"{server.url}?db=1", blobs=str(tmp_path / "blobs"), **OPTIONS) as other:
         with pytest.raises(UsageError, match="belong to another database"):
             await other.sweep(older_than=0)
+        with pytest.raises(UsageError, match="belong to another database"):
+            await other.cache.set("key", LARGE)
     assert await count(store) == 1
+
+
+PREFIXES = ["a:dead:", "a:returned:", "x{g}:dead:", "{queue:a}:", "{my-queue:1}:", "queue:", "a{b:", "ü:", "a\nb:", ""]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_prefixes_may_look_like_anything(store: DataStore, prefix: str) -> None:
+    queue = DataStore.scoped(store, prefix).queue
+    await queue.push_many("jobs", [LARGE] * 3)
+    await queue.push("jobs", LARGE, delay=600)
+    async with queue.lease("jobs", 3, timeout=0) as lease:
+        await lease.retry(lease[0])
+        await lease.dead_letter(lease[1], "bad")
+        assert (await store.sweep(older_than=0)).removed == []
+    await store.sweep(older_than=0)
+    assert await count(store) == 3
+
+
+async def test_foreign_keys_are_no_hindrance(store: DataStore, server: Server) -> None:
+    async with Redis.from_url(server.url) as client:
+        await client.set(b"\xffqueue:x", "1")
+        await client.lpush(b"\xffqueue:y", "1")
+        await client.sadd("{queue:foreign}:leases", "1")
+        await client.hset("queue:z", "1", "2")
+    await store.scoped("{g}:").cache.set("queue:x:returned", 1)
+    lost = await orphan(store)
+    assert [blob.id for blob in (await store.sweep(older_than=0)).removed] == [lost]

@@ -149,6 +149,14 @@ def test_a_value_that_holds_itself_is_refused_where_it_does() -> None:
         encode((value,))
 
 
+def test_a_large_value_that_holds_itself_is_refused_too() -> None:
+    value: list[Any] = [{"n": number} for number in range(20_000)]
+    assert decode(encode(value)) == value
+    value[10_000]["all"] = value
+    with pytest.raises(PayloadError, match=r"^\$\[10000\]\.all: refers back to \$$"):
+        encode(value)
+
+
 def test_a_part_that_stands_in_two_places_is_no_cycle() -> None:
     part = {"x": 1}
     assert decode(encode([part, part])) == [part, part]

@@ -107,3 +107,10 @@ def test_a_bomb_is_stopped_whatever_it_says_of_its_size(says_its_size: bool) -> 
     with pytest.raises(PayloadError, match="more than 1,000,000 bytes when decompressed"):
         Frames(most=1_000_000).unpack(framed, "a")
     assert len(Frames().unpack(framed, "a")) == 50 << 20
+
+
+def test_what_was_cut_off_is_refused() -> None:
+    packed = PLAIN.pack(b"0" * 100_000, "a")
+    for length in range(4, len(packed)):
+        with pytest.raises(PayloadError):
+            PLAIN.unpack(packed[:length], "a")

@@ -19,16 +19,20 @@ local function look_at_all(elements)
   for _, element in ipairs(elements) do look_at(element) end
 end
 
+-- What a key holds that is of the type that it should be; one of another type is none of ours.
+local function held(...)
+  local found = redis.pcall(...)
+  return found.err and {} or found
+end
+
 if ARGV[1] then
-  local elements = redis.pcall('LRANGE', queue.main, ARGV[1], ARGV[2])
-  if elements.err then return {0, {}} end
-  look_at_all(elements)
+  look_at_all(held('LRANGE', queue.main, ARGV[1], ARGV[2]))
 else
-  look_at_all(redis.call('LRANGE', queue.returned, 0, -1))
-  look_at_all(redis.call('ZRANGE', queue.delayed, 0, -1))
-  look_at_all(redis.call('HVALS', queue.letters))
-  for _, id in ipairs(redis.call('HKEYS', queue.leases)) do
-    look_at_all(redis.call('LRANGE', queue.leased .. ':' .. id, 0, -1))
+  look_at_all(held('LRANGE', queue.returned, 0, -1))
+  look_at_all(held('ZRANGE', queue.delayed, 0, -1))
+  look_at_all(held('HVALS', queue.letters))
+  for _, id in ipairs(held('HKEYS', queue.leases)) do
+    look_at_all(held('LRANGE', queue.leased .. ':' .. id, 0, -1))
   end
 end
 local length = redis.pcall('LLEN', queue.main)

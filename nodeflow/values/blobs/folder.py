@@ -6,18 +6,24 @@ of its folder, so this one is ours; see docs/decisions/0012-local-blobs.md.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial as partial_of
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
+import anyio
 from anyio.to_thread import run_sync
 
 from nodeflow.values.blobs.bucket import PART_BYTES, Found
+
+T = TypeVar("T")
 
 _PARTIAL = ".partial"
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,15 +45,15 @@ class Folder:
         """Write to a temporary name, force it to the disk, and give it its name."""
         await run_sync(self._prepare)
         partial = self.folder / _PARTIAL / f"{name}.{uuid4().hex[:8]}"
-        file = await run_sync(os.open, partial, _NEW, 0o600)
         try:
+            file = await _to_its_end(partial_of(os.open, partial, _NEW, 0o600), os.close)
             try:
                 async for part in parts:
-                    await run_sync(_write_all, file, part)
-                await run_sync(os.fsync, file)
+                    await _to_its_end(partial_of(_write_all, file, part))
+                await _to_its_end(partial_of(os.fsync, file))
             finally:
                 os.close(file)
-            await run_sync(self._name, partial, name)
+            await _to_its_end(partial_of(self._name, partial, name))
         except BaseException:
             with suppress(OSError):
                 partial.unlink()
@@ -55,9 +61,9 @@ class Folder:
 
     async def get(self, name: str) -> AsyncIterator[bytes]:
         """Read it in parts."""
-        file = await run_sync(os.open, self.folder / name, _OLD)
+        file = await _to_its_end(partial_of(os.open, self.folder / name, _OLD), os.close)
         try:
-            while part := await run_sync(os.read, file, PART_BYTES):
+            while part := await _to_its_end(partial_of(os.read, file, PART_BYTES)):
                 yield part
         finally:
             os.close(file)
@@ -119,6 +125,25 @@ def _files_in(folder: Path) -> list[Found]:
             if stat.S_ISREG(facts.st_mode):
                 found.append(Found(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
     return found
+
+
+async def _to_its_end(work: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
+    """Do some work in a thread. Who is cancelled waits for its end: a file must not be closed while it is in use.
+
+    Args:
+        work: what is to be done.
+        undo: gets the result when nobody else does any more.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
+                await asyncio.wait([future])
+        if future.exception() is None and undo is not None:
+            undo(future.result())
+        raise
 
 
 def _write_all(file: int, part: bytes) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.store import from_url
@@ -30,7 +31,8 @@ class Remote:
     """
 
     def __init__(self, url: str) -> None:
-        self.place = url
+        parts = urlsplit(url)
+        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._store: Any = from_url(url)
 
     async def put(self, name: str, parts: AsyncIterable[bytes]) -> None:

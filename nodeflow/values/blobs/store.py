@@ -77,7 +77,8 @@ class BlobStore:
         try:
             return cls(Remote(str(url)))
         except Exception as error:
-            raise ValueError(f"blobs can't lie at {url}: {error}") from error
+            reason = str(error).splitlines()[0].replace(str(url), "the URL")
+            raise ValueError(f"blobs can't lie at {parts.scheme}://{parts.hostname or ''}: {reason}") from None
 
     async def write(
         self, blob_id: str, parts: AsyncIterable[bytes] | bytes, *, size: int | None = None, media_type: str
