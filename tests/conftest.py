@@ -113,5 +113,5 @@ def project(server_url: str, token: str, tmp_path: Path) -> Project:
 
 @pytest.fixture(autouse=True)
 def _no_server_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NODEFLOW_URL", "REDIS_URL", "NODEFLOW_FOLDER"):
+    for name in ("NODEFLOW_URL", "REDIS_URL", "NODEFLOW_FOLDER", "NODEFLOW_FSYNC", "NODEFLOW_KEYS", "NODEFLOW_BLOBS"):
         monkeypatch.delenv(name, raising=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -96,10 +98,12 @@ class DataStore:
         """
         if settings is not None:
             return cls._over(RedisConnection(settings), prefix)
-        try:
-            return cls._over(RedisConnection(Settings.from_env()), prefix)
-        except ValueError as error:
-            raise UsageError(f"NODEFLOW_URL or REDIS_URL is wrong: {error}") from error
+        with _blaming(""):
+            settings = Settings.from_env()
+        with _blaming("NODEFLOW_URL or REDIS_URL is wrong: "):
+            connection = RedisConnection(settings)
+        with _blaming("NODEFLOW_BLOBS is wrong: "):
+            return cls._over(connection, prefix)
 
     @classmethod
     def embedded(
@@ -225,3 +229,12 @@ class DataStore:
         self.connection = connection
         self.queue = QueueStore(connection, self._keys, self._payloads)
         self.cache = CacheStore(connection, self._keys, self._payloads)
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Say what in the environment is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{what}{error}") from error

@@ -217,7 +217,7 @@ class Hops:
         )
         if plan.is_empty:
             return
-        began, end = anyio.current_time(), deadline(timeout)
+        end = deadline(timeout)
         queues = {name: self._keys.all_of(name) for name in (*plan.pushes, *plan.dead)}
         acknowledged = lease.left if lease is not None and done is None else len(done or ())
 
@@ -228,6 +228,20 @@ class Hops:
                     after()
 
         full = await self._hop(plan, queues, heard, is_overdue=False)
+        if full is not None:
+            await self._once_there_is_room(plan, queues, heard, full, end)
+
+    async def _once_there_is_room(
+        self,
+        plan: _Plan,
+        queues: Mapping[str, tuple[str, ...]],
+        heard: Callable[[Sequence[int]], None],
+        first_full: int,
+        end: float,
+    ) -> None:
+        """Try a hop again, waiting for one queue after the other that has no room, the first of them first."""
+        began = anyio.current_time()
+        full: int | None = first_full
 
         async def goes_past(place: int) -> bool:
             """Try the hop; whether it was not this queue that had no room."""

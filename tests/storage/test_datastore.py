@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodeflow.errors import EmbeddedServerError, StoreClosedError
+from nodeflow.errors import EmbeddedServerError, StoreClosedError, UsageError
 from nodeflow.settings import Settings
 from nodeflow.storage import CacheStore, DataStore, QueueStore, RedisConnection, embedded
 
@@ -105,6 +105,23 @@ def test_open_reads_the_environment(monkeypatch: pytest.MonkeyPatch, variables: 
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert DataStore.open().connection.address == address
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"NODEFLOW_URL": "ftp://server"}, "^NODEFLOW_URL or REDIS_URL is wrong: "),
+        ({"NODEFLOW_BLOBS": "ftp://server"}, "^NODEFLOW_BLOBS is wrong: blobs can't lie at ftp://"),
+        ({"NODEFLOW_KEYS": "k1"}, "^key 1 of NODEFLOW_KEYS"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        DataStore.open()
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 600.1])
