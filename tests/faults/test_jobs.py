@@ -14,6 +14,8 @@ import redis
 from tests.project import Project
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 SLOW = """
     import json, os, time
     from pathlib import Path

@@ -16,6 +16,8 @@ from nodeflow.storage import DataStore
 from tests.faults.balance import all_values, balanced
 from tests.support import until
 
+pytestmark = pytest.mark.slow
+
 TIMES = 1_000
 WAYS = ["task", "scope", "timeout"]
 
