@@ -21,9 +21,6 @@ _JSON = "application/json"
 _AT_ONCE = 8
 """How many blobs are read at the same time."""
 
-_RATIO = 100
-"""How many times the size of a blob its value may have beyond `max_payload_bytes`: what claims more is a bomb."""
-
 
 class Stored(bytes):
     """A payload as it was found in the server, which is passed on as it is."""
@@ -54,17 +51,18 @@ class Payloads:
     encrypted, so that nobody can move a payload to where it means something else. A blob's place is its id.
 
     Args:
-        settings: how large payloads may be here, and their keys.
+        settings: how large payloads may be here.
+        frames: how they are compressed and encrypted.
         blobs: where larger ones go; None for nowhere.
         in_flight: where the blobs are noted that are on their way.
     """
 
     settings: Settings
+    frames: Frames = field(repr=False)
     blobs: BlobStore | None
     in_flight: WeakSet[InFlight] = field(factory=WeakSet, repr=False, eq=False)
     claims: list[Callable[[], Awaitable[object]]] = field(factory=list, repr=False, eq=False)
     """What is to be done before the first blob is written."""
-    frames: Frames = field(init=False, repr=False)
     most: int = field(init=False, repr=False)
     _inline: int = field(init=False, repr=False)
     _bare: int = field(init=False, repr=False)
@@ -72,8 +70,6 @@ class Payloads:
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
-        object.__setattr__(self, "frames", frames)
         object.__setattr__(self, "most", settings.max_payload_bytes)
         inline = settings.max_payload_bytes if self.blobs is None else settings.max_inline_bytes
         object.__setattr__(self, "_inline", min(inline, settings.max_payload_bytes))
@@ -83,7 +79,9 @@ class Payloads:
     @classmethod
     def of(cls, settings: Settings, in_flight: WeakSet[InFlight]) -> Self:
         """As the settings say; `in_flight` is where the blobs are noted that are on their way."""
-        return cls(settings, None if settings.blobs is None else BlobStore.open(settings.blobs), in_flight)
+        frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
+        blobs = None if settings.blobs is None else BlobStore.open(settings.blobs, frames)
+        return cls(settings, frames, blobs, in_flight)
 
     async def pack(self, value: Any, place: str) -> bytes:
         """A value as it is stored.
@@ -183,10 +181,7 @@ class Payloads:
             await self.claims[0]()
             self.claims.clear()
         blob_id = new_blob_id()
-        content = self.frames.pack(data, blob_id)
-        if len(data) > self._allowed(len(content)):
-            content = data  # so small when compressed that it would look like a bomb
-        descriptor = await self.blobs.write(blob_id, content, size=len(data), media_type=_JSON)
+        descriptor = await self.blobs.write(blob_id, data, media_type=_JSON)
         packed = descriptor.to_json()
         if self.frames.keys:
             packed = self.frames.pack(packed, place, [blob_id])
@@ -200,13 +195,4 @@ class Payloads:
         if self.blobs is None:
             reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
-        if descriptor.size_bytes > self._allowed(descriptor.stored_bytes):
-            raise PayloadError("$", f"blob {descriptor.storage_id} claims {descriptor.size_bytes:,} bytes: a bomb?")
-        content = await self.blobs.read(descriptor)
-        if not is_framed(content):
-            return decode(content)
-        return decode(self.frames.unpack(content, descriptor.storage_id, descriptor.size_bytes))
-
-    def _allowed(self, stored: int) -> int:
-        """How many bytes the value of a blob of so many bytes may have."""
-        return self.most + _RATIO * stored
+        return decode(await self.blobs.read(descriptor))

@@ -28,6 +28,7 @@ class Descriptor:
         stored_bytes: how many bytes the blob has.
         media_type: what the value's bytes are.
         digest: `sha256:` and the digest of the blob's bytes, in hexadecimal.
+        kind: the name of the type that the bytes are a value of, as `ndarray`; empty when they are a payload.
     """
 
     storage_id: str
@@ -35,10 +36,14 @@ class Descriptor:
     stored_bytes: int
     media_type: str
     digest: str
+    kind: str = ""
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept: a dict that JSON holds."""
-        return {"type": "external_ref", **asdict(self)}
+        fields = asdict(self)
+        if not self.kind:
+            del fields["kind"]
+        return {"type": "external_ref", **fields}
 
     def to_json(self) -> bytes:
         """As it is stored in the place of the value."""
@@ -62,8 +67,9 @@ class Descriptor:
         if not isinstance(data, dict) or data.get("type") != "external_ref":
             raise PayloadError("$", f"no descriptor of a blob: {str(data)[:60]!r}")
         fields: dict[str, Any] = {field.name: data.get(field.name) for field in attrs.fields(cls)}
+        fields["kind"] = data.get("kind", "")
         sizes = fields["size_bytes"], fields["stored_bytes"]
-        texts = fields["media_type"], fields["digest"]
+        texts = fields["media_type"], fields["digest"], fields["kind"]
         if not is_blob_id(fields["storage_id"]):
             raise PayloadError("$.storage_id", f"{fields['storage_id']!r:.60} is no id of a blob")
         if any(type(size) is not int or size < 0 for size in sizes) or not all(isinstance(text, str) for text in texts):

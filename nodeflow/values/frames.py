@@ -16,6 +16,9 @@ from attrs import field, frozen
 
 from nodeflow.errors import PayloadError
 
+Parts = bytes | bytearray | memoryview
+"""Bytes, of whatever kind, that are written without being copied first."""
+
 FRAME_VERSION = 1
 _MAGIC = b"\x9dNF"
 _HEAD = len(_MAGIC) + 3  # the magic, the version, and the length of the head in two bytes
@@ -25,11 +28,12 @@ _GAIN = 0.9
 
 _LEVEL = 3
 _PART = 1 << 20
+_KNOWN = {"zstd", "key", "blobs", "chunks", "salt"}
 
 
-def is_framed(data: bytes) -> bool:
+def is_framed(data: Parts) -> bool:
     """Whether a stored payload is a frame; no JSON begins so."""
-    return data.startswith(_MAGIC)
+    return data[: len(_MAGIC)] == _MAGIC
 
 
 @frozen
@@ -80,11 +84,11 @@ class Frames:
             if len(small) < _GAIN * len(data):
                 head["zstd"], data = True, small
         if not self.keys:
-            return _framed(head, data) if "zstd" in head or is_framed(data) else data
+            return framed(head, data) if "zstd" in head or is_framed(data) else data
         head["key"] = next(iter(self.keys))
         nonce = os.urandom(_NONCE)
         cipher = self._ciphers[head["key"]]
-        return _framed(head, nonce + cipher.encrypt(nonce, data, _context(head, place)))
+        return framed(head, nonce + cipher.encrypt(nonce, data, _context(head, place)))
 
     def unpack(self, data: bytes, place: str, most: int | None = None) -> bytes:
         """What `pack` was given.
@@ -100,16 +104,38 @@ class Frames:
         """
         if not is_framed(data):
             return data
-        head, body = _opened(data, place)
+        head, body = opened_head(data, place)
         if "key" in head:
             body = self._decrypted(head, body, place)
         return _decompressed(body, place, self.most if most is None else most) if "zstd" in head else body
 
+    def cipher_of(self, head: Mapping[str, Any], place: str) -> Any:
+        """The cipher of one blob alone, so that its chunks may be numbered: its key is made of a key and a salt (HKDF).
+
+        Args:
+            head: the blob's, which names the key and the salt.
+            place: the blob's id.
+
+        Raises:
+            PayloadError: the key isn't known.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        key = self.keys.get(head["key"])
+        if key is None:
+            raise self._unknown_key(head, place)
+        return AESGCM(HKDF(SHA256(), 32, str(head.get("salt")).encode(), place.encode()).derive(key))
+
+    def _unknown_key(self, head: Mapping[str, Any], place: str) -> PayloadError:
+        known = ", ".join(self.keys) or "none"
+        return PayloadError("$", f"in {place} it is encrypted with key {head['key']!r}; the keys here: {known}")
+
     def _decrypted(self, head: dict[str, Any], body: bytes, place: str) -> bytes:
         cipher = self._ciphers.get(head["key"])
         if cipher is None:
-            known = ", ".join(self.keys) or "none"
-            raise PayloadError("$", f"in {place} it is encrypted with key {head['key']!r}; the keys here: {known}")
+            raise self._unknown_key(head, place)
         try:
             decrypted: bytes = cipher.decrypt(body[:_NONCE], body[_NONCE:], _context(head, place))
         except Exception as error:  # InvalidTag, or a ValueError for what is too short
@@ -136,12 +162,22 @@ def _decompressed(data: bytes, place: str, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _framed(head: dict[str, Any], body: bytes) -> bytes:
+def framed(head: dict[str, Any], body: bytes) -> bytes:
+    """A frame."""
     line = orjson.dumps(head)
     return b"%b%c%b%b%b" % (_MAGIC, FRAME_VERSION, len(line).to_bytes(2, "big"), line, body)
 
 
-def _opened(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
+def opened_head(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
+    """The head of a frame, and what comes behind it.
+
+    Args:
+        data: at least its magic, version and head.
+        place: where it was found.
+
+    Raises:
+        PayloadError: it is of a newer version, or its head can't be read.
+    """
     if len(data) < _HEAD:
         raise PayloadError("$", f"in {place} lies a frame that was cut off: {data[:60]!r}")
     version = data[len(_MAGIC)]
@@ -154,7 +190,7 @@ def _opened(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
         head = orjson.loads(data[_HEAD:end])
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"in {place} lies a frame whose head can't be read ({error}): {data[:60]!r}") from error
-    is_head = isinstance(head, dict) and head.keys() <= {"zstd", "key", "blobs"}
+    is_head = isinstance(head, dict) and head.keys() <= _KNOWN
     if not is_head or not isinstance(head.get("key", ""), str):
         raise PayloadError("$", f"in {place} lies a frame with an unknown head: {data[:60]!r}")
     return head, data[end:]

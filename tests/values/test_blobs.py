@@ -94,7 +94,7 @@ async def test_a_reader_may_stop_in_the_middle(blobs: BlobStore) -> None:
     descriptor = await blobs.write(new_blob_id(), NOISE, media_type=BINARY)
     stream = blobs.stream(descriptor)
     assert await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined] # it is a generator
+    await stream.aclose()
     assert len(await blobs.read(descriptor)) == len(NOISE)
 
 

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from attrs import frozen
 
+from nodeflow.values.frames import Parts
+
 PART_BYTES = 8 << 20
 """How many bytes are written or read at once; S3's parts have at least 5 MiB."""
 
@@ -34,7 +36,7 @@ class Bucket(Protocol):
     place: str
     """Where it is, without secrets; for messages."""
 
-    async def put(self, name: str, parts: AsyncIterable[bytes]) -> None:
+    async def put(self, name: str, parts: AsyncIterable[Parts]) -> None:
         """Write a blob; it is there as a whole, or not at all."""
 
     def get(self, name: str) -> AsyncIterator[bytes]:

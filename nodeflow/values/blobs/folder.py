@@ -22,6 +22,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from nodeflow.values.blobs.bucket import PART_BYTES, Found
+from nodeflow.values.frames import Parts
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Folder:
         self.folder = folder.absolute()
         self.place = str(self.folder)
 
-    async def put(self, name: str, parts: AsyncIterable[bytes]) -> None:
+    async def put(self, name: str, parts: AsyncIterable[Parts]) -> None:
         """Write to a temporary name, force it to the disk, and give it its name."""
         await run_sync(self._prepare)
         partial = self.folder / _PARTIAL / f"{name}.{uuid4().hex[:8]}"
@@ -146,7 +147,7 @@ async def _to_its_end(work: Callable[[], T], undo: Callable[[T], None] | None = 
         raise
 
 
-def _write_all(file: int, part: bytes) -> None:
+def _write_all(file: int, part: Parts) -> None:
     left = memoryview(part)
     while left:
         left = left[os.write(file, left) :]

@@ -13,6 +13,7 @@ import obstore
 from obstore.store import from_url
 
 from nodeflow.values.blobs.bucket import PART_BYTES, Found
+from nodeflow.values.frames import Parts
 
 _AT_ONCE = 4
 """How many parts are on their way at the same time: with `PART_BYTES`, 32 MiB of memory."""
@@ -35,7 +36,7 @@ class Remote:
         self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._store: Any = from_url(url)
 
-    async def put(self, name: str, parts: AsyncIterable[bytes]) -> None:
+    async def put(self, name: str, parts: AsyncIterable[Parts]) -> None:
         """Upload in parts, several at a time."""
         with _as_os_error():
             await obstore.put_async(self._store, name, parts, chunk_size=PART_BYTES, max_concurrency=_AT_ONCE)

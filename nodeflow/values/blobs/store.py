@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from anyio.to_thread import run_sync
 from attrs import frozen
 
-from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, UsageError
-from nodeflow.values.blobs.bucket import PART_BYTES, Bucket
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, PayloadError, UsageError
+from nodeflow.values.blobs.bucket import Bucket
 from nodeflow.values.blobs.folder import Folder
+from nodeflow.values.blobs.parts import Content, Digest, in_parts, mapped, opened, sealed, sha256_of
+from nodeflow.values.chunks import Opener, Sealer, allowed
 from nodeflow.values.descriptor import Descriptor, is_blob_id
+from nodeflow.values.frames import Frames, Parts, is_framed
 
 _OWNER = "owner"
 """The name under which it stands whose blobs they are."""
@@ -43,10 +46,12 @@ class BlobStore:
 
     Args:
         bucket: where they lie.
+        frames: how they are compressed and encrypted; None is not at all.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, frames: Frames | None = None) -> None:
         self._bucket = bucket
+        self._frames = frames or Frames(compress_above=None)
 
     def __repr__(self) -> str:
         return f"BlobStore({self.place})"
@@ -57,10 +62,11 @@ class BlobStore:
         return self._bucket.place
 
     @classmethod
-    def open(cls, url: str | Path) -> BlobStore:
+    def open(cls, url: str | Path, frames: Frames | None = None) -> BlobStore:
         """The blobs at a place; nothing is read or written yet.
 
         Args:
+            frames: how they are compressed and encrypted; None is not at all.
             url: a folder's path or `file://` URL; `s3://bucket/prefix`, `gs://…`, `az://…`, with credentials from the
                 environment (`AWS_ACCESS_KEY_ID`, …); or `memory://`, which ends with the process.
 
@@ -69,45 +75,47 @@ class BlobStore:
         """
         parts = urlsplit(str(url))
         if isinstance(url, Path) or parts.scheme in ("", "file"):
-            return cls(Folder(Path(unquote(parts.path) if parts.scheme == "file" else url)))
+            return cls(Folder(Path(unquote(parts.path) if parts.scheme == "file" else url)), frames)
         if parts.scheme not in _SCHEMES:
             raise ValueError(f"blobs can't lie at {parts.scheme}://: give a folder, or {', '.join(_SCHEMES)}")
         from nodeflow.values.blobs.remote import Remote
 
         try:
-            return cls(Remote(str(url)))
+            return cls(Remote(str(url)), frames)
         except Exception as error:
             reason = str(error).splitlines()[0].replace(str(url), "the URL")
             raise ValueError(f"blobs can't lie at {parts.scheme}://{parts.hostname or ''}: {reason}") from None
 
     async def write(
-        self, blob_id: str, parts: AsyncIterable[bytes] | bytes, *, size: int | None = None, media_type: str
+        self, blob_id: str, content: Content, *, media_type: str, kind: str = "", is_mapped: bool = False
     ) -> Descriptor:
         """Write a blob, which is there as a whole or not at all.
 
         Args:
             blob_id: its id, of `new_blob_id`.
-            parts: its bytes.
-            size: how many bytes the value has that it holds; as many as the blob when left out.
-            media_type: what the value's bytes are.
+            content: its bytes; an iterable of parts is gone through in a thread.
+            media_type: what they are.
+            kind: the name of the type that they are a value of; empty for a payload.
+            is_mapped: whether they are to be mapped into memory, and so not compressed, where that can be done.
 
         Raises:
             BlobStoreError: it can't be written.
         """
-        digest = _Digest()
+        is_mapped = is_mapped and self._bucket.path(blob_id) is not None
+        digest, sealer = Digest(), Sealer(self._frames, blob_id, is_mapped=is_mapped)
         with self._failing(f"write blob {blob_id}"):
-            await self._bucket.put(blob_id, digest.through(_in_parts(parts) if isinstance(parts, bytes) else parts))
-        stored = digest.size
+            await self._bucket.put(blob_id, digest.through(sealed(sealer, content)))
         return Descriptor(
             storage_id=blob_id,
-            size_bytes=stored if size is None else size,
-            stored_bytes=stored,
+            size_bytes=sealer.size,
+            stored_bytes=digest.size,
             media_type=media_type,
             digest=digest.text,
+            kind=kind,
         )
 
     async def raw(self, blob_id: str) -> AsyncIterator[bytes]:
-        """A blob's bytes by its id alone, in parts, not checked.
+        """A blob's stored bytes by its id alone, in parts, not checked.
 
         Raises:
             UsageError: this is no blob's id.
@@ -125,29 +133,66 @@ class BlobStore:
         Raises:
             BlobMissingError: it isn't there.
             BlobDamagedError: its bytes aren't the ones that were written.
+            PayloadError: its key isn't known, or it claims to be too large.
             BlobStoreError: it can't be read.
         """
-        return b"".join([part async for part in self.stream(descriptor)])
+        whole = BytesIO()
+        async for part in self.stream(descriptor):
+            if not whole.tell():
+                whole.seek(descriptor.size_bytes)
+                whole.truncate()
+                whole.seek(0)
+            whole.write(part)
+        return whole.getvalue()
 
-    async def stream(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
+    async def map(self, descriptor: Descriptor) -> memoryview:
+        """The whole of a blob; mapped into memory, changes staying with this process, where it is a plain file here.
+
+        Raises:
+            BlobMissingError, BlobDamagedError, PayloadError, BlobStoreError: as `read`.
+        """
+        path = self._bucket.path(descriptor.storage_id)
+        if path is None or not descriptor.stored_bytes:
+            return memoryview(bytearray(await self.read(descriptor)))
+        with self._failing(f"read blob {descriptor.storage_id}", descriptor.storage_id):
+            found = await run_sync(mapped, path)
+        if is_framed(found[:8].tobytes()):
+            return memoryview(bytearray(await self.read(descriptor)))
+        _must_be_whole(descriptor, len(found), await run_sync(sha256_of, found))
+        return found
+
+    async def stream(self, descriptor: Descriptor) -> AsyncGenerator[Parts, None]:
         """A blob in parts. That it is whole and undamaged is known only when the last part was given.
 
         Raises:
             BlobMissingError: it isn't there.
             BlobDamagedError: its bytes aren't the ones that were written.
+            PayloadError: its key isn't known, or it claims to be too large.
             BlobStoreError: it can't be read.
         """
-        digest, blob_id = _Digest(), descriptor.storage_id
+        digest, blob_id, size = Digest(), descriptor.storage_id, 0
+        if descriptor.size_bytes > allowed(descriptor.stored_bytes):
+            raise PayloadError("$", f"blob {blob_id} claims {descriptor.size_bytes:,} bytes: a bomb?")
         with self._failing(f"read blob {blob_id}", blob_id):
-            async with aclosing(digest.through(self._bucket.get(blob_id))) as parts:
-                async for part in parts:
+            async with aclosing(digest.through(self._bucket.get(blob_id))) as stored:
+                failure: PayloadError | None = None
+                try:
+                    async with aclosing(opened(Opener(self._frames, blob_id), stored)) as parts:
+                        async for part in parts:
+                            size += len(part)
+                            if size > descriptor.size_bytes:
+                                break
+                            yield part
+                except PayloadError as error:
+                    failure = error
+                async for _ in stored:
                     if digest.size > descriptor.stored_bytes:
                         break
-                    yield part
-        if digest.size != descriptor.stored_bytes:
-            raise BlobDamagedError(blob_id, f"it has not the {descriptor.stored_bytes:,} bytes that were written")
-        if digest.text != descriptor.digest:
-            raise BlobDamagedError(blob_id, "its bytes are not those that were written")
+        _must_be_whole(descriptor, digest.size, digest.text)
+        if failure is not None:
+            raise failure
+        if size != descriptor.size_bytes:
+            raise BlobDamagedError(blob_id, f"it hasn't the {descriptor.size_bytes:,} bytes that it should hold")
 
     async def delete(self, blob_ids: Sequence[str]) -> None:
         """Remove blobs; one that isn't there is removed already.
@@ -201,7 +246,7 @@ class BlobStore:
             BlobStoreError: it can't be written.
         """
         with self._failing("write whose blobs they are"):
-            await self._bucket.put(_OWNER, _in_parts(owner.encode()))
+            await self._bucket.put(_OWNER, in_parts(owner.encode()))
             async for found in self._bucket.found():
                 if found.name == _OWNER:
                     return found.at
@@ -239,36 +284,14 @@ class BlobStore:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
 
 
-class _Digest:
-    """The digest and size of bytes in parts, computed in a thread while they are read or written."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._hash = hashlib.sha256()
-
-    @property
-    def text(self) -> str:
-        """The digest of all that went through, as a descriptor has it."""
-        return f"sha256:{self._hash.hexdigest()}"
-
-    async def through(self, parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-        """The parts; the next one is asked for while the last one is being looked at."""
-        looking: asyncio.Future[None] | None = None
-        async for part in parts:
-            if looking is not None:
-                await looking
-            self.size += len(part)
-            looking = asyncio.get_running_loop().run_in_executor(None, self._hash.update, part)
-            yield part
-        if looking is not None:
-            await looking
-
-
 def _must_be_ids(blob_ids: Sequence[str]) -> None:
     if wrong := [blob_id for blob_id in blob_ids if not is_blob_id(blob_id)]:
         raise UsageError(f"{wrong[0]!r:.60} is no id of a blob")
 
 
-async def _in_parts(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), PART_BYTES):
-        yield data[start : start + PART_BYTES]
+def _must_be_whole(descriptor: Descriptor, size: int, digest: str) -> None:
+    blob_id = descriptor.storage_id
+    if size != descriptor.stored_bytes:
+        raise BlobDamagedError(blob_id, f"it has not the {descriptor.stored_bytes:,} bytes that were written")
+    if digest != descriptor.digest:
+        raise BlobDamagedError(blob_id, "its bytes are not those that were written")
