@@ -12,12 +12,17 @@ from attrs import field, frozen
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import values_of
-from nodeflow.values import decode, encode
+from nodeflow.values import decode
 from nodeflow.values.blobs import BlobStore
+from nodeflow.values.bundle import MEDIA_TYPE, Bundle, sized
+from nodeflow.values.codec import decode_kind, prepare
 from nodeflow.values.descriptor import EXTERNAL, Descriptor, new_blob_id
 from nodeflow.values.frames import Frames, is_framed
 
 _JSON = "application/json"
+_MOST_GAIN = 16
+"""How many times smaller a value may become by compression for it to be tried; larger ones become blobs at once."""
+
 _AT_ONCE = 8
 """How many blobs are read at the same time."""
 
@@ -92,15 +97,18 @@ class Payloads:
         """
         if type(value) is Stored:
             return value
-        data = encode(value)
-        return data if len(data) <= self._bare else await self._packed(data, place)
+        data = prepare(value)
+        return await self._packed(data, place) if isinstance(data, Bundle) or len(data) > self._bare else data
 
-    async def _packed(self, data: bytes, place: str) -> bytes:
-        packed = self.frames.pack(data, place)
-        if len(packed) <= self._inline:
-            return packed
+    async def _packed(self, data: bytes | Bundle, place: str) -> bytes:
+        size = data.size if isinstance(data, Bundle) else len(data)
+        if size <= _MOST_GAIN * self._inline:
+            packed = self.frames.pack(data.to_bytes() if isinstance(data, Bundle) else data, place)
+            size = len(packed)
+            if size <= self._inline:
+                return packed
         if self.blobs is None:
-            reason = f"{len(packed):,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
+            reason = f"{size:,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS), or a larger max_payload_bytes")
         return await self._offload(data, place)
 
@@ -127,9 +135,13 @@ class Payloads:
         packed: list[bytes] = []
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
-                is_stored = type(value) is Stored
-                data = value if is_stored else encode(value)
-                packed.append(data if is_stored or len(data) <= self._bare else await self._packed(data, place))
+                if type(value) is Stored:
+                    packed.append(value)
+                    continue
+                data = prepare(value)
+                if isinstance(data, Bundle) or len(data) > self._bare:
+                    data = await self._packed(data, place)
+                packed.append(data)
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__
@@ -175,13 +187,13 @@ class Payloads:
             raise failure
         return found
 
-    async def _offload(self, data: bytes, place: str) -> bytes:
+    async def _offload(self, data: bytes | Bundle, place: str) -> bytes:
         assert self.blobs is not None
         if self.claims:
             await self.claims[0]()
             self.claims.clear()
         blob_id = new_blob_id()
-        descriptor = await self.blobs.write(blob_id, data, media_type=_JSON)
+        descriptor = await _written(self.blobs, blob_id, data)
         packed = descriptor.to_json()
         if self.frames.keys:
             packed = self.frames.pack(packed, place, [blob_id])
@@ -195,4 +207,19 @@ class Payloads:
         if self.blobs is None:
             reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
-        return decode(await self.blobs.read(descriptor))
+        if descriptor.kind:
+            return decode_kind(descriptor.kind, await self.blobs.map(descriptor))
+        is_bundle = descriptor.media_type == MEDIA_TYPE
+        return decode(await self.blobs.map(descriptor) if is_bundle else await self.blobs.read(descriptor))
+
+
+async def _written(blobs: BlobStore, blob_id: str, data: bytes | Bundle) -> Descriptor:
+    if not isinstance(data, Bundle):
+        return await blobs.write(blob_id, data, media_type=_JSON)
+    if not data.kind:
+        is_mapped = any(attachment.is_mapped for attachment in data.attachments)
+        return await blobs.write(blob_id, data.parts(), media_type=MEDIA_TYPE, is_mapped=is_mapped)
+    (alone,) = data.attachments
+    return await blobs.write(
+        blob_id, sized(alone), media_type=alone.media_type, kind=data.kind, is_mapped=alone.is_mapped
+    )

@@ -25,7 +25,6 @@ FREE_BYTES = 64 << 20
 _ZSTD, _LAST = 1, 2
 _RECORD = 5
 _SEAL_BYTES = 16
-_SAMPLE_BYTES = 256 << 10
 _GAIN = 0.9
 _LEVEL = 3
 
@@ -71,7 +70,7 @@ class Sealer:
         if self._has_begun:
             return []
         self._has_begun = True
-        pays = not self._is_mapped and self._pays(memoryview(part))
+        pays = not self._is_mapped and self._frames.pays(part)
         if not self._frames.keys and not pays and not is_framed(part):
             return []
         self._head = {"chunks": True}
@@ -81,13 +80,6 @@ class Sealer:
         start = framed(self._head, b"")
         self._stored = len(start)
         return [start]
-
-    def _pays(self, part: memoryview) -> bool:
-        least = self._frames.compress_above
-        if least is None or len(part) < least:
-            return False
-        sample = part[:_SAMPLE_BYTES]
-        return len(zstandard.compress(sample, _LEVEL)) < _GAIN * len(sample)
 
     def _record(self, chunk: memoryview, flags: int) -> bytes:
         assert self._head is not None

@@ -14,8 +14,11 @@ from typing import Any
 import orjson
 
 from nodeflow.errors import PayloadError
+from nodeflow.values.attachment import Attachment
+from nodeflow.values.bundle import Bundle, is_bundle, opened_bundle, parts_of
+from nodeflow.values.frames import Parts
 from nodeflow.values.registry import TYPES
-from nodeflow.values.tagged import MAX_DEPTH, dumps, read, write
+from nodeflow.values.tagged import MAX_DEPTH, TYPE, dumps, read, write
 
 VERSION = 1
 """The version of the format that this nodeflow writes; it reads this one and all before it."""
@@ -41,17 +44,28 @@ class Encoded(bytes):
 
 
 def encode(value: Any) -> bytes:
-    """Encode a value as JSON.
+    """Encode a value as JSON; with arrays, tables or large bytes in it as a bundle of JSON and their bytes.
 
     Args:
-        value: what JSON holds; the standard library's types that `kinds` lists; enums, named tuples, attrs classes,
-            dataclasses and pydantic models of the graph's modules; what was registered; lists and dicts of all these.
+        value: what JSON holds; the standard library's types that `kinds` lists; arrays and tables of numpy, pandas,
+            polars and pyarrow; enums, named tuples, attrs classes, dataclasses and pydantic models of the graph's
+            modules; what was registered; lists and dicts of all these.
 
     Returns:
         the JSON, in UTF-8: the bare value where plain JSON holds it.
 
     Raises:
         PayloadError: with the path of the first part that can't be kept.
+    """
+    found = prepare(value)
+    return found.to_bytes() if isinstance(found, Bundle) else found
+
+
+def prepare(value: Any) -> bytes | Bundle:
+    """Encode a value, but for the bytes that stand beside its JSON, which are not copied yet.
+
+    Raises:
+        PayloadError: as `encode`.
     """
     if type(value) is Encoded:
         return value
@@ -62,15 +76,32 @@ def encode(value: Any) -> bytes:
             data = _RESERVED[0]
         if not data.startswith(_RESERVED):
             return b"%b" % data if len(data) < _SMALL else data
-    return b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(write(value, TYPES)))
+    attachments: list[Attachment] = []
+
+    def attach(attachment: Attachment) -> tuple[str, int]:
+        attachments.append(attachment)
+        return "part", len(attachments) - 1
+
+    tree = write(value, TYPES, attach=attach)
+    if not attachments:
+        return b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(tree))
+    is_alone = isinstance(tree, dict) and tree.get("part") == 0 and len(tree) == 2 and TYPE in tree
+    sizes = orjson.dumps([attachment.size for attachment in attachments])
+    json = b'{"%b":%d,"parts":%b,"value":%b}' % (_MARK.encode(), VERSION, sizes, dumps(tree))
+    return Bundle(json, attachments, tree[TYPE] if is_alone else "")
 
 
-def decode(data: bytes | str) -> Any:
+def decode(data: Parts | str) -> Any:
     """Decode what `encode` gave, or plain JSON; whole numbers beyond 64 bits in that become floats.
+
+    Args:
+        data: the bytes. Arrays lie upon them, where they can be written to, and else upon copies.
 
     Raises:
         PayloadError: it isn't JSON, of a newer version, or names a type that isn't known.
     """
+    if not isinstance(data, str) and is_bundle(data):
+        return _marked(*opened_bundle(data))
     if type(data) is not bytes:
         data = data.encode(errors="surrogatepass") if isinstance(data, str) else bytes(data)  # orjson takes no subclass
     try:
@@ -79,6 +110,15 @@ def decode(data: bytes | str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
+
+
+def decode_kind(name: str, data: memoryview) -> Any:
+    """The value of which an attachment's bytes are all, and its type is known by name.
+
+    Raises:
+        PayloadError: the type isn't known, or the bytes aren't a value of it.
+    """
+    return read({TYPE: name, "part": 0}, TYPES, [data])
 
 
 def decode_each(elements: Iterable[bytes]) -> list[Any]:
@@ -118,7 +158,7 @@ def digest(value: Any) -> str:
     """
     if type(value) is Encoded:
         value = decode(value)
-    data = dumps(write(value, TYPES, is_canonical=True), orjson.OPT_SORT_KEYS)
+    data = dumps(write(value, TYPES, attach=_hashed, is_canonical=True), orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
@@ -170,11 +210,23 @@ def _ends(value: Any) -> bool:
     return True
 
 
-def _marked(data: bytes) -> Any:
-    found = orjson.loads(data)
-    if not isinstance(found, dict) or found.keys() != {_MARK, "value"}:
+def _hashed(attachment: Attachment) -> tuple[str, str]:
+    found = hashlib.blake2b(digest_size=32)
+    for part in attachment.parts():
+        found.update(part)
+    return "digest", found.hexdigest()
+
+
+def _marked(data: bytes, whole: memoryview | None = None, start: int = 0) -> Any:
+    """The value of what nodeflow wrote: of JSON, or of a bundle with further parts from a place on."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
+    needed = {_MARK, "value"} if whole is None else {_MARK, "parts", "value"}
+    if not isinstance(found, dict) or found.keys() != needed:
         raise PayloadError("$", f"begins as what nodeflow writes, but isn't that: {data[:60]!r}")
     version = found[_MARK]
     if type(version) is not int or not 1 <= version <= VERSION:
         raise PayloadError("$", f"is of format version {version!r}; this nodeflow reads up to version {VERSION}")
-    return read(found["value"], TYPES)
+    return read(found["value"], TYPES, [] if whole is None else parts_of(found["parts"], whole, start))

@@ -27,6 +27,7 @@ _GAIN = 0.9
 """What is compressed to more than this of its size stays as it is."""
 
 _LEVEL = 3
+_SAMPLE_BYTES = 256 << 10
 _PART = 1 << 20
 _KNOWN = {"zstd", "key", "blobs", "chunks", "salt"}
 
@@ -68,6 +69,13 @@ class Frames:
         """Whether a payload of so many bytes stays as it is."""
         return not self.keys and (self.compress_above is None or size < self.compress_above)
 
+    def pays(self, data: Parts) -> bool:
+        """Whether compressing so many bytes of this kind makes them smaller, as a sample of them says."""
+        if self.compress_above is None or len(data) < self.compress_above:
+            return False
+        sample = data[:_SAMPLE_BYTES]
+        return len(zstandard.compress(sample, _LEVEL)) < _GAIN * len(sample)
+
     def pack(self, data: bytes, place: str, blobs: Sequence[str] = ()) -> bytes:
         """Frame a payload; bare when there is nothing to do.
 
@@ -79,7 +87,7 @@ class Frames:
         if self.leaves(len(data)) and not is_framed(data):
             return data
         head: dict[str, Any] = {"blobs": blobs} if blobs else {}
-        if self.compress_above is not None and len(data) >= self.compress_above:
+        if self.pays(data):
             small = zstandard.compress(data, _LEVEL)
             if len(small) < _GAIN * len(data):
                 head["zstd"], data = True, small

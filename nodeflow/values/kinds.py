@@ -13,6 +13,11 @@ from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
+from nodeflow.values.attachment import BINARY, Attachment
+
+_MANY_BYTES = 16 << 10
+"""From how many on bytes stand beside the JSON, and not in it as base64."""
+
 _DECIMAL_BITS = 10_000
 """Larger whole numbers are written in hexadecimal: Python itself refuses to write more than 4,300 decimal digits."""
 
@@ -26,12 +31,16 @@ class Kind:
         encode: gives what is written instead; it may hold further values of any kind.
         decode: gives the value back. It may raise what bad input makes it raise: that becomes a `PayloadError`.
         is_unordered: whether `encode` gives a list whose order does not make two values unequal.
+        attach: gives the bytes that stand for a value beside the JSON; None for one that `encode` writes.
+        from_bytes: gives the value back of what `attach` gave. Bytes that can be written to are the value's own.
     """
 
     name: str
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     is_unordered: bool = False
+    attach: Callable[[Any], Attachment | None] | None = None
+    from_bytes: Callable[[memoryview], Any] | None = None
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:
@@ -91,6 +100,17 @@ def _bytes(data: str) -> bytes:
     return base64.b64decode(data, validate=True)
 
 
+def _bytes_kind(kind: type[bytes] | type[bytearray]) -> Kind:
+    def encode(value: bytes) -> str:
+        return base64.b64encode(value).decode()
+
+    def attach(value: bytes) -> Attachment | None:
+        is_large = len(value) >= _MANY_BYTES
+        return Attachment(BINARY, len(value), lambda: [value], is_mapped=False) if is_large else None
+
+    return Kind(kind.__name__, encode, lambda data: kind(_bytes(data)), attach=attach, from_bytes=kind)
+
+
 def _of_pairs(data: list[Any]) -> dict[Any, Any]:
     return {key: value for key, value in data}  # noqa: C416 - of pairs only, which dict() doesn't look at
 
@@ -103,8 +123,8 @@ STANDARD: dict[type, Kind] = {
     int: Kind("int", _int_text, lambda data: int(data, 0)),
     float: Kind("float", str, float),
     complex: Kind("complex", lambda value: [value.real, value.imag], lambda data: complex(*map(_exactly(float), data))),
-    bytes: Kind("bytes", lambda value: base64.b64encode(value).decode(), _bytes),
-    bytearray: Kind("bytearray", lambda value: base64.b64encode(value).decode(), lambda data: bytearray(_bytes(data))),
+    bytes: _bytes_kind(bytes),
+    bytearray: _bytes_kind(bytearray),
     datetime: Kind("datetime", _moment, _moment_of(datetime)),
     time: Kind("time", _moment, _moment_of(time)),
     date: Kind("date", date.isoformat, date.fromisoformat),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from attrs import define, field
 
 from nodeflow.values.classes import Form, form_of
+from nodeflow.values.extras import kinds_of, package_of
 from nodeflow.values.kinds import STANDARD, Kind
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class Registry:
     _classes: dict[str, type] = field(factory=dict)
     _forms: dict[type, Form] = field(factory=dict)
     _namespaces: dict[str, Mapping[str, Any]] = field(factory=dict)
+    _extras: set[str] = field(factory=set)
 
     def register(
         self,
@@ -88,10 +90,14 @@ class Registry:
 
     def kind_of(self, kind: type) -> Kind | None:
         """How values of a type are written, when it is none of a user's classes."""
+        if kind not in self._kinds:
+            self._add_extras(package_of(kind.__module__))
         return self._kinds.get(kind)
 
     def kind_named(self, name: str) -> Kind | None:
         """The kind of this name."""
+        if name not in self._kind_names:
+            self._add_extras(package_of(name))
         return self._kind_names.get(name)
 
     def form_of(self, cls: type) -> tuple[str, Form] | None:
@@ -107,6 +113,14 @@ class Registry:
             self._look_again()
         cls = self._classes.get(name)
         return None if cls is None else self._forms[cls]
+
+    def _add_extras(self, package: str) -> None:
+        """Add the types of a package that need not be installed; what a user registered stays."""
+        if package and package not in self._extras:
+            for kind, known in kinds_of(package).items():
+                self._kinds.setdefault(kind, known)
+                self._kind_names.setdefault(known.name, known)
+            self._extras.add(package)
 
     def _look_again(self) -> None:
         for module, namespace in self._namespaces.items():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 from nodeflow.errors import PayloadError
+from nodeflow.values.attachment import Attachment
 from nodeflow.values.classes import form_of
 from nodeflow.values.registry import Registry
 
@@ -38,33 +40,48 @@ class _Refusal(Exception):  # noqa: N818 - it never gets out of this module
         return PayloadError("".join(["$", *steps]), reason)
 
 
-def write(value: Any, registry: Registry, *, is_canonical: bool = False) -> Any:
+Attach = Callable[[Attachment], tuple[str, Any]]
+"""What is written of an attachment: a label, and what stands under it."""
+
+
+def in_base64(attachment: Attachment) -> tuple[str, str]:
+    """An attachment as text, so that the tree says all."""
+    return "base64", base64.b64encode(attachment.to_bytes()).decode()
+
+
+def write(value: Any, registry: Registry, *, attach: Attach = in_base64, is_canonical: bool = False) -> Any:
     """A value as a tree that JSON can hold.
 
     Args:
         value: what is to be kept.
         registry: the types that it may hold.
+        attach: what becomes of attachments.
         is_canonical: whether equal sets and dicts become equal trees, whatever order they are in.
 
     Raises:
         PayloadError: with the path of the first part that can't be kept.
     """
     try:
-        return _Writer(registry, is_canonical).write(value)
+        return _Writer(registry, attach, is_canonical).write(value)
     except _Refusal as refusal:
         raise refusal.to_error() from refusal.__cause__
     except RecursionError:
         raise PayloadError("$", _TOO_DEEP) from None
 
 
-def read(data: Any, registry: Registry) -> Any:
+def read(data: Any, registry: Registry, parts: Sequence[memoryview] = ()) -> Any:
     """The value that `write` made such a tree of.
+
+    Args:
+        data: the tree.
+        registry: the types that it may hold.
+        parts: the attachments that stand in it by place, under the label `part`.
 
     Raises:
         PayloadError: with the path of the first part that can't be read.
     """
     try:
-        return _Reader(registry).read(data)
+        return _Reader(registry, parts).read(data)
     except _Refusal as refusal:
         raise refusal.to_error() from refusal.__cause__
     except RecursionError:
@@ -72,8 +89,8 @@ def read(data: Any, registry: Registry) -> Any:
 
 
 class _Writer:
-    def __init__(self, registry: Registry, is_canonical: bool) -> None:
-        self._registry, self._is_canonical = registry, is_canonical
+    def __init__(self, registry: Registry, attach: Attach, is_canonical: bool) -> None:
+        self._registry, self._attach, self._is_canonical = registry, attach, is_canonical
         self._open: dict[int, int] = {}  # the containers around the part at hand, and how deep each lies
 
     def write(self, value: Any) -> Any:
@@ -105,6 +122,9 @@ class _Writer:
         label, is_unordered = "value", False
         try:
             if (known := self._registry.kind_of(kind)) is not None:
+                if known.attach is not None and (attachment := known.attach(value)) is not None:
+                    label, content = self._attach(attachment)
+                    return {TYPE: known.name, label: content}
                 name, content, is_unordered = known.name, known.encode(value), known.is_unordered
             elif (found := self._registry.form_of(kind)) is not None:
                 name, form = found
@@ -160,8 +180,8 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, parts: Sequence[memoryview]) -> None:
+        self._registry, self._parts = registry, parts
 
     def read(self, data: Any) -> Any:
         """All in one function, so that a value of `MAX_DEPTH` levels doesn't need more frames than Python allows."""
@@ -199,11 +219,23 @@ class _Reader:
             raise _Refusal(f"not a {name}: {type(error).__name__}: {error}") from error
 
     def _decoder(self, name: str, label: str) -> Callable[[Any], Any]:
-        if label == "value" and (kind := self._registry.kind_named(name)) is not None:
+        kind = self._registry.kind_named(name) if label in ("value", "part", "base64") else None
+        if kind is not None and label == "value":
             return kind.decode
+        if kind is not None and (from_bytes := kind.from_bytes) is not None:
+            return lambda content: from_bytes(self._part(content) if label == "part" else _from_base64(content))
         if (form := self._registry.form_named(name)) is not None and form.label == label:
             return form.decode
         raise _Refusal(f"no type of the name {name!r} is known: no module of the graph has it, and it isn't registered")
+
+    def _part(self, place: Any) -> memoryview:
+        if type(place) is not int or not 0 <= place < len(self._parts):
+            raise ValueError(f"there is no part {place!r}")
+        return self._parts[place]
+
+
+def _from_base64(text: str) -> memoryview:
+    return memoryview(base64.b64decode(text, validate=True))
 
 
 def dumps(data: Any, option: int = 0) -> bytes:

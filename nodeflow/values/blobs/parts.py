@@ -51,13 +51,16 @@ async def in_parts(content: Content) -> AsyncGenerator[Parts, None]:
     """Bytes in parts of at most `PART_BYTES` and, but for the last one, not much less than `_LEAST_BYTES`."""
     few = bytearray()
     async for part in _each(content):
+        start = 0
         if few or len(part) < _LEAST_BYTES:
-            few += part
+            start = _LEAST_BYTES - len(few)
+            few += part[:start]
             if len(few) < _LEAST_BYTES:
                 continue
-            part, few = memoryview(few), bytearray()
-        for start in range(0, len(part), PART_BYTES):
-            yield part[start : start + PART_BYTES]
+            yield few
+            few = bytearray()
+        for place in range(start, len(part), PART_BYTES):
+            yield part[place : place + PART_BYTES]
     if few:
         yield few
 

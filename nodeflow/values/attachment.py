@@ -1,0 +1,34 @@
+"""Attachments: bytes of a value that stand beside its JSON, such as an array's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import frozen
+
+from nodeflow.values.frames import Parts
+
+NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.file"
+BINARY = "application/octet-stream"
+
+
+@frozen
+class Attachment:
+    """Bytes that are written as they are, without being copied first.
+
+    Args:
+        media_type: what they are.
+        size: how many.
+        parts: gives them, in parts of any size, from the beginning at each call.
+        is_mapped: whether the value can lie upon a file that is mapped into memory.
+    """
+
+    media_type: str
+    size: int
+    parts: Callable[[], Iterable[Parts]]
+    is_mapped: bool = True
+
+    def to_bytes(self) -> bytes:
+        """All of them at once."""
+        return b"".join(self.parts())
