@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import anyio
 import redis
@@ -20,6 +19,7 @@ from nodeflow.errors import NodeflowError, StorageError, StoreClosedError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import whole
 from nodeflow.storage.failures import NotSent, copy_of, is_passing, is_refusal, translated
+from nodeflow.storage.keeping import Keeper
 from nodeflow.storage.link import BLOCK_SECONDS, Link, pack
 from nodeflow.storage.scripts import script
 from nodeflow.storage.session import Session
@@ -53,10 +53,7 @@ class RedisConnection:
         self.settings = settings
         self.stats = Stats()
         self.is_closed = False
-        self.in_flight: WeakSet[Any] = WeakSet()
-        """The blobs whose descriptors are on their way; see `payloads`."""
-        self.touched_at = 0.0
-        """When it was last said that they are, on the clock of `anyio.current_time`; see `sweep.keep_young`."""
+        self.keeper = Keeper()
         self._target = Target(settings)
         self._session: Session | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None

@@ -23,7 +23,7 @@ from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
-from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, sweep
+from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep
 from nodeflow.values.blobs import BlobStore
 
 
@@ -223,7 +223,9 @@ class DataStore:
     def _assemble(self, connection: RedisConnection, prefix: str, payloads: Payloads | None = None) -> None:
         self._keys = Keys(prefix)
         self._owns_connection = True
-        self._payloads = payloads or Payloads.of(connection.settings, connection.in_flight)
+        self._payloads = payloads or Payloads.of(
+            connection.settings, connection.keeper, partial(keep_in_use, connection)
+        )
         if payloads is None and self._payloads.blobs is not None:
             self._payloads.claims.append(partial(claim_place, connection, self._payloads.blobs))
         self.connection = connection

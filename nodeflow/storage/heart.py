@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.keeping import KEEP_SECONDS, KEY, Keeper
 from nodeflow.storage.link import Link
 from nodeflow.storage.scripts import script
 from nodeflow.storage.session import Session
@@ -107,7 +108,7 @@ def _begun(connection: RedisConnection, session: Session) -> Heart:
             await connection.last_words("leave", member.keys, [member.consumer, session.id])
 
     rhythm = Rhythm(session.id, settings.lease_seconds, settings.max_deliveries)
-    heart = Heart(session.link, rhythm, report)
+    heart = Heart(session.link, rhythm, report, connection.keeper)
     session.before_end(leave)
     session.at_the_end(heart.stop)
     return heart
@@ -120,10 +121,11 @@ class Heart:
         link: where the server is.
         rhythm: how often it beats, and for whom.
         report: called in the thread with how many items came back and how many died.
+        keeper: the blobs that the process has in its hands.
     """
 
-    def __init__(self, link: Link, rhythm: Rhythm, report: Callable[[int, int], None]) -> None:
-        self.rhythm = rhythm
+    def __init__(self, link: Link, rhythm: Rhythm, report: Callable[[int, int], None], keeper: Keeper) -> None:
+        self.rhythm, self._keeper = rhythm, keeper
         self._options, self._has_flags, self._report = link.options, link.has_flags, report
         self._writers: set[tuple[tuple[str, str], str, str]] = set()
         self._members: dict[tuple[str, str], Member] = {}
@@ -136,7 +138,7 @@ class Heart:
     def write_as(self, keys: tuple[str, str], writer: str, token: str) -> None:
         """Beat for a writer of a queue."""
         self._writers.add((keys, writer, token))
-        self._begin()
+        self.begin()
 
     def write_no_more(self, keys: tuple[str, str], writer: str, token: str) -> None:
         """Let a writer fall silent."""
@@ -149,7 +151,7 @@ class Heart:
             member = Member(keys, consumer, (keys[0], consumer) in self._had_begun)
             self._members[keys[0], consumer] = member
         member.last_use = time.monotonic()
-        self._begin()
+        self.begin()
         return member
 
     def next_number(self) -> int:
@@ -168,7 +170,8 @@ class Heart:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self.rhythm.pause)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Beat from now on."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="nodeflow heartbeat", daemon=True)
             self._thread.start()
@@ -197,7 +200,12 @@ class Heart:
             calls.append(("beat", [len(member.keys), *member.keys, *arguments]))
         for keys, writer, token in list(self._writers):
             calls.append(("writers", [2, *keys, "beat", rhythm.milliseconds, token, "", "", writer]))
-        for member, numbers, reply in zip(members, abandoned, self._evaluate(client, calls), strict=False):
+        if due := self._keeper.due():
+            calls.append(("keep_blobs", [1, KEY, KEEP_SECONDS, *due]))
+        replies = self._evaluate(client, calls) if calls else []
+        if due and not isinstance(replies[-1], Exception):
+            self._keeper.said(due)
+        for member, numbers, reply in zip(members, abandoned, replies, strict=False):
             if not isinstance(reply, Exception):
                 member.abandoned.difference_update(numbers)
                 if any(reply):

@@ -156,11 +156,6 @@ def _all_of(keys: Keys, name: str) -> tuple[str, ...]:
     return (keys.queue(name), *(keys._beside(name, suffix) for suffix in _SCRIPT_SUFFIXES))
 
 
-def in_flight(main: str, blob_id: str) -> str:
-    """The string that says of a new blob that its descriptor is on its way to a queue with this main key."""
-    return _suffixed(main, f"blob-in-flight:{blob_id}")
-
-
 def _suffixed(main: str, suffix: str) -> str:
     return f"{main}:{suffix}" if _TAG.match(main) else f"{{{main}}}:{suffix}"
 

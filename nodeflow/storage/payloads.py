@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Self
-from weakref import WeakSet
 
 import anyio
 from attrs import field, frozen
@@ -12,40 +12,35 @@ from attrs import field, frozen
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import values_of
+from nodeflow.storage.keeping import InFlight, Keeper
 from nodeflow.values import decode
 from nodeflow.values.blobs import BlobStore
-from nodeflow.values.bundle import MEDIA_TYPE, Bundle, sized
-from nodeflow.values.codec import decode_kind, prepare
-from nodeflow.values.descriptor import EXTERNAL, Descriptor, new_blob_id
+from nodeflow.values.bundle import Bundle
+from nodeflow.values.codec import prepare
+from nodeflow.values.descriptor import EXTERNAL, Descriptor
 from nodeflow.values.frames import Frames, is_framed
+from nodeflow.values.offload import offload, restore
+from nodeflow.values.refs import FileRefValue, RefValue
 
-_JSON = "application/json"
 _MOST_GAIN = 16
 """How many times smaller a value may become by compression for it to be tried; larger ones become blobs at once."""
 
 _AT_ONCE = 8
-"""How many blobs are read at the same time."""
+"""How many blobs are read or written at the same time."""
 
 
 class Stored(bytes):
     """A payload as it was found in the server, which is passed on as it is."""
 
 
-class InFlight:
-    """A blob whose descriptor is on its way to the server.
-
-    Args:
-        blob_id: its id.
-    """
-
-    def __init__(self, blob_id: str) -> None:
-        self.blob_id = blob_id
-
-
-class _Offloaded(bytes):
-    """A stored payload that refers to a new blob, which is in flight for as long as this lives."""
+class _Referring(bytes):
+    """A stored payload that refers to blobs, which are in this process's hands for as long as this lives."""
 
     in_flight: InFlight
+
+
+async def _keep_nothing(blobs: Iterable[str]) -> None:
+    """For payloads without a server."""
 
 
 @frozen
@@ -59,16 +54,19 @@ class Payloads:
         settings: how large payloads may be here.
         frames: how they are compressed and encrypted.
         blobs: where larger ones go; None for nowhere.
-        in_flight: where the blobs are noted that are on their way.
+        keeper: where the blobs are noted that this process has in its hands.
     """
 
     settings: Settings
     frames: Frames = field(repr=False)
     blobs: BlobStore | None
-    in_flight: WeakSet[InFlight] = field(factory=WeakSet, repr=False, eq=False)
+    keeper: Keeper = field(factory=Keeper, repr=False, eq=False)
+    keep: Callable[[Iterable[str]], Awaitable[object]] = field(default=_keep_nothing, repr=False, eq=False)
+    """Says to the server that blobs are in use."""
     claims: list[Callable[[], Awaitable[object]]] = field(factory=list, repr=False, eq=False)
     """What is to be done before the first blob is written."""
     most: int = field(init=False, repr=False)
+    _uploads: anyio.CapacityLimiter = field(factory=partial(anyio.CapacityLimiter, _AT_ONCE), repr=False, eq=False)
     _inline: int = field(init=False, repr=False)
     _bare: int = field(init=False, repr=False)
     """Up to how many bytes a payload stays as `encode` gave it."""
@@ -82,11 +80,13 @@ class Payloads:
         object.__setattr__(self, "_bare", -1 if settings.encryption_keys else min(self._inline, above))
 
     @classmethod
-    def of(cls, settings: Settings, in_flight: WeakSet[InFlight]) -> Self:
-        """As the settings say; `in_flight` is where the blobs are noted that are on their way."""
+    def of(cls, settings: Settings, keeper: Keeper, keep: Callable[[Iterable[str]], Awaitable[object]]) -> Self:
+        """As the settings say; `keep` says to the server that blobs are in use."""
         frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
-        blobs = None if settings.blobs is None else BlobStore.open(settings.blobs, frames)
-        return cls(settings, frames, blobs, in_flight)
+        blobs = None
+        if settings.blobs is not None:
+            blobs = BlobStore.open(settings.blobs, frames, settings.max_inline_bytes, keeper.live)
+        return cls(settings, frames, blobs, keeper, keep)
 
     async def pack(self, value: Any, place: str) -> bytes:
         """A value as it is stored.
@@ -95,22 +95,27 @@ class Payloads:
             PayloadError: it can't be kept, or is too large for this place and there are no blobs.
             BlobStoreError: it is large, and its blob can't be written.
         """
-        if type(value) is Stored:
+        if type(value) is Stored or type(value) is _Referring:
             return value
-        data = prepare(value)
-        return await self._packed(data, place) if isinstance(data, Bundle) or len(data) > self._bare else data
+        data = prepare(value, self._needs_blob)
+        if isinstance(data, Bundle) or len(data) > self._bare:
+            return await self._packed(value, data, place)
+        return data
 
-    async def _packed(self, data: bytes | Bundle, place: str) -> bytes:
-        size = data.size if isinstance(data, Bundle) else len(data)
-        if size <= _MOST_GAIN * self._inline:
-            packed = self.frames.pack(data.to_bytes() if isinstance(data, Bundle) else data, place)
-            size = len(packed)
-            if size <= self._inline:
-                return packed
-        if self.blobs is None:
-            reason = f"{size:,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
-            raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS), or a larger max_payload_bytes")
-        return await self._offload(data, place)
+    async def offload(self, value: Any) -> RefValue | None:
+        """The handle of a value that is too large to be kept where it is, in a new blob; None for a smaller one.
+
+        Raises:
+            PayloadError: it can't be kept.
+            BlobStoreError: its blob can't be written.
+        """
+        data = prepare(value, self._needs_blob)
+        if self.blobs is None or (not isinstance(data, Bundle) and len(data) <= self._inline):
+            return None
+        data = await self._saved(value, data)
+        if _size(data) <= self._inline:
+            return None
+        return FileRefValue(None, descriptor=await self._written(data), blobs=self.blobs)
 
     async def pack_as(self, name: str, value: Any, place: str) -> bytes:
         """A value as it is stored; the path of an error begins with the name by which the caller knows it."""
@@ -135,12 +140,12 @@ class Payloads:
         packed: list[bytes] = []
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
-                if type(value) is Stored:
+                if type(value) is Stored or type(value) is _Referring:
                     packed.append(value)
                     continue
-                data = prepare(value)
+                data = prepare(value, self._needs_blob)
                 if isinstance(data, Bundle) or len(data) > self._bare:
-                    data = await self._packed(data, place)
+                    data = await self._packed(value, data, place)
                 packed.append(data)
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
@@ -156,7 +161,7 @@ class Payloads:
         """
         if is_framed(data):
             data = self.frames.unpack(data, place)
-        return await self._fetched(data) if data.startswith(EXTERNAL) else decode(data)
+        return await self._fetched(data) if data.startswith(EXTERNAL) else decode(data, self.blobs)
 
     async def unpack_each(self, elements: Sequence[bytes], place: str) -> list[Any]:
         """The values of stored payloads, the blobs among them fetched together; of a bad one the `PayloadError`.
@@ -187,39 +192,79 @@ class Payloads:
             raise failure
         return found
 
-    async def _offload(self, data: bytes | Bundle, place: str) -> bytes:
+    async def _packed(self, value: Any, data: bytes | Bundle, place: str) -> bytes:
+        data = await self._saved(value, data)
+        blobs = data.blobs if isinstance(data, Bundle) else ()
+        size = _size(data)
+        if size <= _MOST_GAIN * self._inline:
+            packed = self.frames.pack(data.to_bytes() if isinstance(data, Bundle) else data, place, blobs)
+            size = len(packed)
+            if size <= self._inline:
+                return self._in_hand(packed, blobs)
+        if self.blobs is None:
+            reason = f"{size:,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
+            raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS), or a larger max_payload_bytes")
+        descriptor = await self._written(data)
+        packed = descriptor.to_json()
+        if self.frames.keys:
+            packed = self.frames.pack(packed, place, descriptor.every_blob())
+        return self._in_hand(packed, descriptor.every_blob())
+
+    def _needs_blob(self, ref: RefValue) -> bool:
+        """Whether a reference must have a blob of its own before it can be stored."""
+        if self.blobs is None:
+            return False
+        return ref.size > self.settings.max_inline_bytes if ref.descriptor is None else not ref.is_in(self.blobs)
+
+    async def _saved(self, value: Any, data: bytes | Bundle) -> bytes | Bundle:
+        """The value encoded when its references have blobs, of which it was said that they are in use."""
+        if not isinstance(data, Bundle):
+            return data
+        if data.unsaved:
+            assert self.blobs is not None
+            await self._claim()
+            async with anyio.create_task_group() as tasks:
+                for ref in data.unsaved:
+                    tasks.start_soon(self._save, ref)
+            data = prepare(value)
+        if isinstance(data, Bundle) and data.blobs:
+            await self.keep(data.blobs)
+        return data
+
+    async def _save(self, ref: RefValue) -> None:
         assert self.blobs is not None
+        async with self._uploads:
+            await ref.save(self.blobs)
+        self.keeper.said(ref.every_blob())
+
+    async def _written(self, data: bytes | Bundle) -> Descriptor:
+        assert self.blobs is not None
+        await self._claim()
+        descriptor = await offload(self.blobs, data)
+        self.keeper.said([descriptor.storage_id])
+        return descriptor
+
+    async def _claim(self) -> None:
+        """Make sure, once, that the place of the blobs is this database's."""
         if self.claims:
             await self.claims[0]()
             self.claims.clear()
-        blob_id = new_blob_id()
-        descriptor = await _written(self.blobs, blob_id, data)
-        packed = descriptor.to_json()
-        if self.frames.keys:
-            packed = self.frames.pack(packed, place, [blob_id])
-        offloaded = _Offloaded(packed)
-        offloaded.in_flight = InFlight(blob_id)
-        self.in_flight.add(offloaded.in_flight)
-        return offloaded
+
+    def _in_hand(self, packed: bytes, blobs: Iterable[str]) -> bytes:
+        if not blobs:
+            return packed
+        referring = _Referring(packed)
+        referring.in_flight = InFlight(blobs)
+        self.keeper.live.add(referring.in_flight)
+        return referring
 
     async def _fetched(self, data: bytes) -> Any:
         descriptor = Descriptor.from_json(data)
         if self.blobs is None:
             reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
-        if descriptor.kind:
-            return decode_kind(descriptor.kind, await self.blobs.map(descriptor))
-        is_bundle = descriptor.media_type == MEDIA_TYPE
-        return decode(await self.blobs.map(descriptor) if is_bundle else await self.blobs.read(descriptor))
+        return await restore(self.blobs, descriptor)
 
 
-async def _written(blobs: BlobStore, blob_id: str, data: bytes | Bundle) -> Descriptor:
-    if not isinstance(data, Bundle):
-        return await blobs.write(blob_id, data, media_type=_JSON)
-    if not data.kind:
-        is_mapped = any(attachment.is_mapped for attachment in data.attachments)
-        return await blobs.write(blob_id, data.parts(), media_type=MEDIA_TYPE, is_mapped=is_mapped)
-    (alone,) = data.attachments
-    return await blobs.write(
-        blob_id, sized(alone), media_type=alone.media_type, kind=data.kind, is_mapped=alone.is_mapped
-    )
+def _size(data: bytes | Bundle) -> int:
+    return data.size if isinstance(data, Bundle) else len(data)

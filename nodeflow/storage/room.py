@@ -9,7 +9,7 @@ import anyio
 
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import PUSH_WAKES
-from nodeflow.storage.sweep import keep_young
+from nodeflow.storage.sweep import keep_in_use
 from nodeflow.storage.waits import Slots, Turns
 
 ROOM_SECONDS = 0.05
@@ -66,7 +66,7 @@ async def wait_for_room(connection: RedisConnection, keys: Sequence[str], deadli
     began = anyio.current_time()
     if began >= deadline:
         return False
-    await keep_young(connection, keys)
+    await keep_in_use(connection)
     slots = Slots.of(await connection.session(), connection.blocking_slots)
     seconds = min(ROOM_SECONDS, deadline - began)
     if slots.take():

@@ -1,8 +1,9 @@
 """Sweeping blobs: what nothing in the server refers to, and is old enough, is removed.
 
-A blob is written before its descriptor is pushed, and each push of a value writes a new one; so one that is young may
-still be on its way. Items move between the keys of their queue, but never to another queue: what is not in the main
-list any more is looked for in all other keys of the queue in one step. What can't be read ends the sweep.
+A new blob is young while its descriptor is on its way. One that is older and passed on, or in the hands of a process,
+is said to be in use before what refers to it goes elsewhere, and that is looked at last. Items move between the keys of
+their queue, but never to another queue: what is not in the main list any more is looked for in all other keys of the
+queue in one step. What can't be read ends the sweep.
 """
 
 from __future__ import annotations
@@ -13,21 +14,23 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
-import anyio
 from attrs import frozen
 
 from nodeflow.errors import UsageError
 from nodeflow.storage.connection import RedisConnection
-from nodeflow.storage.keys import in_flight, queue_keys
+from nodeflow.storage.heart import heart_of
+from nodeflow.storage.keeping import KEEP_SECONDS, KEY
+from nodeflow.storage.keys import queue_keys
 from nodeflow.values.blobs import Blob, BlobStore
 
 SWEEP_SECONDS = 3600.0
 """How old a blob must be to be swept, and how often a supervisor sweeps."""
 
-_TOUCH_SECONDS = SWEEP_SECONDS / 6
 _PORTION = 200
 _BLOB = re.compile(rb"(?:output|streaming)_[0-9a-f]{32}")
 _BEGINNING = 500
+_MANY = b'"blobs":['
+"""Behind which the ids of all blobs stand, however many."""
 
 
 @frozen
@@ -70,21 +73,17 @@ async def sweep(
     return Swept(unused, len(old) - len(unused), len(every) - len(old))
 
 
-async def keep_young(connection: RedisConnection, keys: Iterable[str]) -> None:
-    """Say of the blobs that are on their way that they still are, now and then; for pushes that wait for long.
+async def keep_in_use(connection: RedisConnection, more: Iterable[str] = ()) -> None:
+    """Say to the server which blobs this process has in its hands, where that is due; the heartbeat says it later.
 
     Args:
-        connection: the connection whose blobs they are.
-        keys: keys of the queue that they wait for.
+        connection: a connection to the server.
+        more: the ids of further blobs.
     """
-    since = connection.touched_at
-    if not connection.in_flight or anyio.current_time() - since < _TOUCH_SECONDS:
-        return
-    connection.touched_at = anyio.current_time()
-    main = next(iter(keys))
-    seconds = round(2 * SWEEP_SECONDS)
-    for blob_id in [each.blob_id for each in connection.in_flight]:
-        await connection.call("SET", in_flight(main, blob_id), blob_id, "EX", seconds, operation="keep a blob")
+    if due := connection.keeper.due(more):
+        heart_of(connection, await connection.session()).begin()
+        await connection.run_script("keep_blobs", [KEY], [KEEP_SECONDS, *due], "say which blobs are in use")
+        connection.keeper.said(due)
 
 
 async def claim_place(connection: RedisConnection, blobs: BlobStore) -> str:
@@ -123,7 +122,15 @@ async def _used(connection: RedisConnection) -> set[str]:
             used |= await _in_strings(connection, portion)
     for keys in queues:
         used |= await _in_queue(connection, keys)
-    return used
+    return used  # last: a process says so before what refers to a blob goes elsewhere
+
+
+async def _in_hand(connection: RedisConnection) -> set[str]:
+    """The blobs that processes have in their hands."""
+    now = await connection.call("TIME", operation="look for blobs in use")
+    since = int(now[0]) - KEEP_SECONDS
+    found = await connection.call("ZRANGEBYSCORE", KEY, since, "+inf", operation="look for blobs in use")
+    return {blob.decode() for blob in found}
 
 
 async def _keys_of(connection: RedisConnection) -> AsyncIterator[list[bytes]]:
@@ -141,7 +148,12 @@ async def _in_strings(connection: RedisConnection, keys: list[bytes]) -> set[str
     if not strings:
         return set()
     heads = await connection.pipeline([("GETRANGE", key, 0, _BEGINNING) for key in strings], "look for blobs in use")
-    return {blob.decode() for head in heads for blob in _BLOB.findall(head)}
+    used = {blob.decode() for head in heads for blob in _BLOB.findall(head)}
+    for key, head in zip(strings, heads, strict=True):
+        if (start := head.find(_MANY)) >= 0 and b"]" not in head[start:]:
+            whole = await connection.call("GET", key, operation="look for blobs in use") or b""
+            used.update(blob.decode() for blob in _BLOB.findall(whole, 0, whole.find(b"]", start)))
+    return used | await _in_hand(connection)
 
 
 async def _in_queue(connection: RedisConnection, keys: tuple[str, ...]) -> set[str]:

@@ -9,6 +9,7 @@ from attrs import frozen
 from nodeflow.values.frames import Parts
 
 NPY = "application/x-npy"
+JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.file"
 BINARY = "application/octet-stream"
 
@@ -22,12 +23,16 @@ class Attachment:
         size: how many.
         parts: gives them, in parts of any size, from the beginning at each call.
         is_mapped: whether the value can lie upon a file that is mapped into memory.
+        kind: the name of the type that they are a value of; empty for a payload.
+        name: the name of the file that they are; else empty.
     """
 
     media_type: str
     size: int
     parts: Callable[[], Iterable[Parts]]
     is_mapped: bool = True
+    kind: str = ""
+    name: str = ""
 
     def to_bytes(self) -> bytes:
         """All of them at once."""

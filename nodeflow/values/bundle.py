@@ -7,13 +7,14 @@ each of them begins at a multiple of `ALIGNMENT`, so that arrays can lie upon a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nodeflow.errors import PayloadError
-from nodeflow.values.attachment import Attachment
+from nodeflow.values.attachment import JSON, Attachment
 from nodeflow.values.frames import Parts
 
 MEDIA_TYPE = "application/vnd.nodeflow.bundle"
@@ -29,17 +30,21 @@ class Bundle:
     Args:
         json: the JSON, of which `parts` lists the attachments' sizes.
         attachments: what it refers to by place.
-        kind: the name of the type, when the value is nothing but one attachment; else empty.
+        blobs: the ids of the blobs that it refers to.
+        alone: the only attachment, when the value is nothing else; or None.
+        unsaved: the references that need a blob before the value can be encoded.
     """
 
     json: bytes
     attachments: Sequence[Attachment]
-    kind: str = ""
+    blobs: Sequence[str] = ()
+    alone: Attachment | None = None
+    unsaved: Sequence[Any] = ()
     size: int = field(init=False)
     """How many bytes it has."""
 
     def __attrs_post_init__(self) -> None:
-        end = _HEAD + len(self.json)
+        end = _HEAD + len(self.json) if self.attachments else len(self.json)
         for attachment in self.attachments:
             end = _aligned(end) + attachment.size
         object.__setattr__(self, "size", end)
@@ -50,6 +55,9 @@ class Bundle:
         Raises:
             PayloadError: an attachment hasn't the size that it had.
         """
+        if not self.attachments:
+            yield self.json
+            return
         yield _MAGIC + len(self.json).to_bytes(4, "big") + self.json
         end = _HEAD + len(self.json)
         for attachment in self.attachments:
@@ -60,6 +68,16 @@ class Bundle:
     def to_bytes(self) -> bytes:
         """All of them at once."""
         return b"".join(self.parts())
+
+
+def as_attachment(data: bytes | Bundle) -> Attachment:
+    """A value that was encoded, as bytes: an array, table or file alone as it is, all else as its payload."""
+    if not isinstance(data, Bundle):
+        return Attachment(JSON, len(data), lambda: [data], is_mapped=False)
+    if data.alone is not None:
+        return evolve(data.alone, parts=partial(sized, data.alone))
+    is_mapped = any(attachment.is_mapped for attachment in data.attachments)
+    return Attachment(MEDIA_TYPE if data.attachments else JSON, data.size, data.parts, is_mapped=is_mapped)
 
 
 def sized(attachment: Attachment) -> Iterator[Parts]:

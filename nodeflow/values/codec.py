@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
+from attrs import evolve
 
 from nodeflow.errors import PayloadError
 from nodeflow.values.attachment import Attachment
@@ -61,8 +62,13 @@ def encode(value: Any) -> bytes:
     return found.to_bytes() if isinstance(found, Bundle) else found
 
 
-def prepare(value: Any) -> bytes | Bundle:
+def prepare(value: Any, needs_blob: Callable[[Any], bool] | None = None) -> bytes | Bundle:
     """Encode a value, but for the bytes that stand beside its JSON, which are not copied yet.
+
+    Args:
+        value: the value.
+        needs_blob: whether a reference must be saved first. When there are such, the bundle has them as `unsaved`, and
+            nothing else in it is of any use. None writes all that have no blob into the JSON.
 
     Raises:
         PayloadError: as `encode`.
@@ -76,49 +82,57 @@ def prepare(value: Any) -> bytes | Bundle:
             data = _RESERVED[0]
         if not data.startswith(_RESERVED):
             return b"%b" % data if len(data) < _SMALL else data
-    attachments: list[Attachment] = []
+    beside = _Beside(needs_blob)
+    tree = write(value, TYPES, beside=beside)
+    if beside.unsaved:
+        return Bundle(b"", (), unsaved=beside.unsaved)
+    head: dict[str, Any] = {_MARK: VERSION}
+    if beside.blobs:
+        head["blobs"] = list(beside.blobs)
+    if beside.attachments:
+        head["parts"] = [attachment.size for attachment in beside.attachments]
+    json = dumps({**head, "value": tree})
+    if len(head) == 1:
+        return json
+    is_alone = isinstance(tree, dict) and tree.get("part") == 0 and TYPE in tree and len(head) == 2
+    alone = evolve(beside.attachments[0], kind=tree[TYPE]) if is_alone else None
+    return Bundle(json, beside.attachments, tuple(beside.blobs), alone)
 
-    def attach(attachment: Attachment) -> tuple[str, int]:
-        attachments.append(attachment)
-        return "part", len(attachments) - 1
 
-    tree = write(value, TYPES, attach=attach)
-    if not attachments:
-        return b'{"%b":%d,"value":%b}' % (_MARK.encode(), VERSION, dumps(tree))
-    is_alone = isinstance(tree, dict) and tree.get("part") == 0 and len(tree) == 2 and TYPE in tree
-    sizes = orjson.dumps([attachment.size for attachment in attachments])
-    json = b'{"%b":%d,"parts":%b,"value":%b}' % (_MARK.encode(), VERSION, sizes, dumps(tree))
-    return Bundle(json, attachments, tree[TYPE] if is_alone else "")
-
-
-def decode(data: Parts | str) -> Any:
+def decode(data: Parts | str, blobs: Any = None) -> Any:
     """Decode what `encode` gave, or plain JSON; whole numbers beyond 64 bits in that become floats.
 
     Args:
         data: the bytes. Arrays lie upon them, where they can be written to, and else upon copies.
+        blobs: where the blobs of its references lie.
 
     Raises:
         PayloadError: it isn't JSON, of a newer version, or names a type that isn't known.
     """
     if not isinstance(data, str) and is_bundle(data):
-        return _marked(*opened_bundle(data))
+        return _marked(*opened_bundle(data), blobs=blobs)
     if type(data) is not bytes:
         data = data.encode(errors="surrogatepass") if isinstance(data, str) else bytes(data)  # orjson takes no subclass
     try:
         if data.startswith(_RESERVED):
-            return _marked(data)
+            return _marked(data, blobs=blobs)
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
 
 
-def decode_kind(name: str, data: memoryview) -> Any:
-    """The value of which an attachment's bytes are all, and its type is known by name.
+def decode_kind(kind: str, data: memoryview, name: str = "") -> Any:
+    """The value that is nothing but an attachment.
+
+    Args:
+        kind: the name of its type.
+        data: the attachment's bytes.
+        name: the name of the file that it is; else empty.
 
     Raises:
         PayloadError: the type isn't known, or the bytes aren't a value of it.
     """
-    return read({TYPE: name, "part": 0}, TYPES, [data])
+    return read({TYPE: kind, "part": 0, **({"name": name} if name else {})}, TYPES, [data])
 
 
 def decode_each(elements: Iterable[bytes]) -> list[Any]:
@@ -158,7 +172,7 @@ def digest(value: Any) -> str:
     """
     if type(value) is Encoded:
         value = decode(value)
-    data = dumps(write(value, TYPES, attach=_hashed, is_canonical=True), orjson.OPT_SORT_KEYS)
+    data = dumps(write(value, TYPES, beside=_Hashing(), is_canonical=True), orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
@@ -210,23 +224,52 @@ def _ends(value: Any) -> bool:
     return True
 
 
-def _hashed(attachment: Attachment) -> tuple[str, str]:
-    found = hashlib.blake2b(digest_size=32)
-    for part in attachment.parts():
-        found.update(part)
-    return "digest", found.hexdigest()
+class _Beside:
+    """Attachments and references of a value that is being encoded."""
+
+    def __init__(self, needs_blob: Callable[[Any], bool] | None) -> None:
+        self.attachments: list[Attachment] = []
+        self.blobs: dict[str, None] = {}
+        self.unsaved: list[Any] = []
+        self._needs_blob = needs_blob
+
+    def attach(self, attachment: Attachment) -> dict[str, Any]:
+        self.attachments.append(attachment)
+        return {"part": len(self.attachments) - 1, **({"name": attachment.name} if attachment.name else {})}
+
+    def refer(self, ref: Any) -> dict[str, Any]:
+        if self._needs_blob is not None and self._needs_blob(ref):
+            self.unsaved.append(ref)
+            return {}
+        descriptor = ref.descriptor_now()
+        self.blobs |= dict.fromkeys(ref.every_blob())
+        return {"descriptor": descriptor}
 
 
-def _marked(data: bytes, whole: memoryview | None = None, start: int = 0) -> Any:
+class _Hashing:
+    """Writes digests instead of bytes."""
+
+    def attach(self, attachment: Attachment) -> dict[str, Any]:
+        found = hashlib.blake2b(digest_size=32)
+        for part in attachment.parts():
+            found.update(part)
+        return {"digest": found.hexdigest()}
+
+    def refer(self, ref: Any) -> dict[str, Any]:
+        return {"digest": ref.digest()}
+
+
+def _marked(data: bytes, whole: memoryview | None = None, start: int = 0, *, blobs: Any = None) -> Any:
     """The value of what nodeflow wrote: of JSON, or of a bundle with further parts from a place on."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
     needed = {_MARK, "value"} if whole is None else {_MARK, "parts", "value"}
-    if not isinstance(found, dict) or found.keys() != needed:
+    if not isinstance(found, dict) or found.keys() - {"blobs"} != needed:
         raise PayloadError("$", f"begins as what nodeflow writes, but isn't that: {data[:60]!r}")
     version = found[_MARK]
     if type(version) is not int or not 1 <= version <= VERSION:
         raise PayloadError("$", f"is of format version {version!r}; this nodeflow reads up to version {VERSION}")
-    return read(found["value"], TYPES, [] if whole is None else parts_of(found["parts"], whole, start))
+    parts = [] if whole is None else parts_of(found["parts"], whole, start)
+    return read(found["value"], TYPES, parts, blobs)

@@ -21,7 +21,7 @@ Parts = bytes | bytearray | memoryview
 
 FRAME_VERSION = 1
 _MAGIC = b"\x9dNF"
-_HEAD = len(_MAGIC) + 3  # the magic, the version, and the length of the head in two bytes
+_HEAD = len(_MAGIC) + 5  # the magic, the version, and the length of the head in four bytes
 _NONCE = 12
 _GAIN = 0.9
 """What is compressed to more than this of its size stays as it is."""
@@ -173,7 +173,7 @@ def _decompressed(data: bytes, place: str, most: int) -> bytes:
 def framed(head: dict[str, Any], body: bytes) -> bytes:
     """A frame."""
     line = orjson.dumps(head)
-    return b"%b%c%b%b%b" % (_MAGIC, FRAME_VERSION, len(line).to_bytes(2, "big"), line, body)
+    return b"%b%c%b%b%b" % (_MAGIC, FRAME_VERSION, len(line).to_bytes(4, "big"), line, body)
 
 
 def opened_head(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
@@ -193,7 +193,7 @@ def opened_head(data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
         raise PayloadError(
             "$", f"in {place} it is of frame version {version}; this nodeflow reads up to {FRAME_VERSION}"
         )
-    end = _HEAD + int.from_bytes(data[_HEAD - 2 : _HEAD], "big")
+    end = _HEAD + int.from_bytes(data[_HEAD - 4 : _HEAD], "big")
     try:
         head = orjson.loads(data[_HEAD:end])
     except orjson.JSONDecodeError as error:

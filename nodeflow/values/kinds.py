@@ -32,15 +32,28 @@ class Kind:
         decode: gives the value back. It may raise what bad input makes it raise: that becomes a `PayloadError`.
         is_unordered: whether `encode` gives a list whose order does not make two values unequal.
         attach: gives the bytes that stand for a value beside the JSON; None for one that `encode` writes.
-        from_bytes: gives the value back of what `attach` gave. Bytes that can be written to are the value's own.
+        from_bytes: gives the value back of what `attach` gave: of the bytes and, for a file, its name. Bytes that can
+            be written to are the value's own.
     """
 
     name: str
     encode: Callable[[Any], Any]
-    decode: Callable[[Any], Any]
+    decode: Callable[..., Any]
     is_unordered: bool = False
     attach: Callable[[Any], Attachment | None] | None = None
-    from_bytes: Callable[[memoryview], Any] | None = None
+    from_bytes: Callable[..., Any] | None = None
+
+
+def always_attached(name: str, attach: Callable[[Any], Attachment], from_bytes: Callable[..., Any]) -> Kind:
+    """How the values of a type are written that always stand beside the JSON."""
+
+    def encode(value: Any) -> Any:
+        raise ValueError("it can't stand within the JSON")
+
+    def decode(data: Any) -> Any:
+        raise ValueError("its bytes are missing")
+
+    return Kind(name, encode, decode, attach=attach, from_bytes=from_bytes)
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:

@@ -78,6 +78,10 @@ class Registry:
         self._kinds[kind] = self._kind_names[name] = Kind(name, encode, decode)
         return kind
 
+    def add(self, kind: type, known: Kind) -> None:
+        """Add one of nodeflow's own types."""
+        self._kinds[kind] = self._kind_names[known.name] = known
+
     def declare(self, module: str, namespace: Mapping[str, Any]) -> None:
         """Let the classes in a module's namespace be kept and sent, those that it gets later included.
 

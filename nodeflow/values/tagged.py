@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,6 +18,9 @@ from nodeflow.values.registry import Registry
 TYPE = "$type"
 MAX_DEPTH = 200
 """How many lists, dicts and objects may lie in one another."""
+
+_LABELS = {"part", "base64"}
+"""Under what the bytes of an attachment stand: their place among the payload's parts, or they themselves."""
 
 _BUILT_IN = (dict, list, str, int, float, set, frozenset, tuple, bytes)
 _INT64 = range(-(2**63), 2**64)
@@ -40,48 +43,67 @@ class _Refusal(Exception):  # noqa: N818 - it never gets out of this module
         return PayloadError("".join(["$", *steps]), reason)
 
 
-Attach = Callable[[Attachment], tuple[str, Any]]
-"""What is written of an attachment: a label, and what stands under it."""
+REF = "ref"
+"""The name of references, whose descriptors aren't looked into."""
 
 
-def in_base64(attachment: Attachment) -> tuple[str, str]:
-    """An attachment as text, so that the tree says all."""
-    return "base64", base64.b64encode(attachment.to_bytes()).decode()
+class Beside(Protocol):
+    """What becomes of the parts of a value that don't stand within its JSON."""
+
+    def attach(self, attachment: Attachment) -> dict[str, Any]:
+        """What is written of an attachment beside the name of its type."""
+
+    def refer(self, ref: Any) -> dict[str, Any]:
+        """What is written of a reference."""
 
 
-def write(value: Any, registry: Registry, *, attach: Attach = in_base64, is_canonical: bool = False) -> Any:
+class Within:
+    """They stand within it after all, so that the tree says all."""
+
+    def attach(self, attachment: Attachment) -> dict[str, Any]:
+        """Its bytes as text."""
+        name = {"name": attachment.name} if attachment.name else {}
+        return {"base64": base64.b64encode(attachment.to_bytes()).decode(), **name}
+
+    def refer(self, ref: Any) -> dict[str, Any]:
+        """Its descriptor."""
+        return {"descriptor": ref.descriptor_now()}
+
+
+def write(value: Any, registry: Registry, *, beside: Beside | None = None, is_canonical: bool = False) -> Any:
     """A value as a tree that JSON can hold.
 
     Args:
         value: what is to be kept.
         registry: the types that it may hold.
-        attach: what becomes of attachments.
+        beside: what becomes of attachments and references; None writes them into the tree.
         is_canonical: whether equal sets and dicts become equal trees, whatever order they are in.
 
     Raises:
         PayloadError: with the path of the first part that can't be kept.
     """
     try:
-        return _Writer(registry, attach, is_canonical).write(value)
+        return _Writer(registry, beside or Within(), is_canonical).write(value)
     except _Refusal as refusal:
         raise refusal.to_error() from refusal.__cause__
     except RecursionError:
         raise PayloadError("$", _TOO_DEEP) from None
 
 
-def read(data: Any, registry: Registry, parts: Sequence[memoryview] = ()) -> Any:
+def read(data: Any, registry: Registry, parts: Sequence[memoryview] = (), blobs: Any = None) -> Any:
     """The value that `write` made such a tree of.
 
     Args:
         data: the tree.
         registry: the types that it may hold.
         parts: the attachments that stand in it by place, under the label `part`.
+        blobs: where the blobs of its references lie.
 
     Raises:
         PayloadError: with the path of the first part that can't be read.
     """
     try:
-        return _Reader(registry, parts).read(data)
+        return _Reader(registry, parts, blobs).read(data)
     except _Refusal as refusal:
         raise refusal.to_error() from refusal.__cause__
     except RecursionError:
@@ -89,8 +111,8 @@ def read(data: Any, registry: Registry, parts: Sequence[memoryview] = ()) -> Any
 
 
 class _Writer:
-    def __init__(self, registry: Registry, attach: Attach, is_canonical: bool) -> None:
-        self._registry, self._attach, self._is_canonical = registry, attach, is_canonical
+    def __init__(self, registry: Registry, beside: Beside, is_canonical: bool) -> None:
+        self._registry, self._beside, self._is_canonical = registry, beside, is_canonical
         self._open: dict[int, int] = {}  # the containers around the part at hand, and how deep each lies
 
     def write(self, value: Any) -> Any:
@@ -123,8 +145,9 @@ class _Writer:
         try:
             if (known := self._registry.kind_of(kind)) is not None:
                 if known.attach is not None and (attachment := known.attach(value)) is not None:
-                    label, content = self._attach(attachment)
-                    return {TYPE: known.name, label: content}
+                    return {TYPE: known.name, **self._beside.attach(attachment)}
+                if known.name == REF:
+                    return {TYPE: REF, **self._beside.refer(value)}
                 name, content, is_unordered = known.name, known.encode(value), known.is_unordered
             elif (found := self._registry.form_of(kind)) is not None:
                 name, form = found
@@ -180,8 +203,8 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, registry: Registry, parts: Sequence[memoryview]) -> None:
-        self._registry, self._parts = registry, parts
+    def __init__(self, registry: Registry, parts: Sequence[memoryview], blobs: Any) -> None:
+        self._registry, self._parts, self._blobs = registry, parts, blobs
 
     def read(self, data: Any) -> Any:
         """All in one function, so that a value of `MAX_DEPTH` levels doesn't need more frames than Python allows."""
@@ -197,6 +220,8 @@ class _Reader:
             return parts
         if kind is not dict:
             return data
+        if data.get(TYPE) == REF:
+            return self._made(dict(data))
         fields, key = {}, ""
         try:
             for key, part in data.items():
@@ -207,23 +232,28 @@ class _Reader:
         return self._made(fields) if TYPE in data else fields
 
     def _made(self, fields: dict[str, Any]) -> Any:
-        name = fields.pop(TYPE)
+        name, of_file = fields.pop(TYPE), {}
+        if len(fields) == 2 and isinstance(fields.get("name"), str) and fields.keys() & _LABELS:
+            of_file = {"name": fields.pop("name")}
         if not isinstance(name, str) or len(fields) != 1:
             raise _Refusal(f"{TYPE!r} must be a type's name and have its content beside it")
         ((label, content),) = fields.items()
         try:
-            return self._decoder(name, label)(content)
+            return self._decoder(name, label)(content, **of_file)
         except _Refusal:
             raise
         except Exception as error:  # whatever bad content does to it, and to functions of users
             raise _Refusal(f"not a {name}: {type(error).__name__}: {error}") from error
 
-    def _decoder(self, name: str, label: str) -> Callable[[Any], Any]:
-        kind = self._registry.kind_named(name) if label in ("value", "part", "base64") else None
-        if kind is not None and label == "value":
+    def _decoder(self, name: str, label: str) -> Callable[..., Any]:
+        kind = self._registry.kind_named(name)
+        if kind is not None and name == REF and label == "descriptor":
+            return lambda content: kind.decode(content, self._blobs)
+        if kind is not None and name != REF and label == "value":
             return kind.decode
-        if kind is not None and (from_bytes := kind.from_bytes) is not None:
-            return lambda content: from_bytes(self._part(content) if label == "part" else _from_base64(content))
+        if kind is not None and label in _LABELS and (from_bytes := kind.from_bytes) is not None:
+            bytes_of = self._part if label == "part" else _from_base64
+            return lambda content, **of_file: from_bytes(bytes_of(content), **of_file)
         if (form := self._registry.form_named(name)) is not None and form.label == label:
             return form.decode
         raise _Refusal(f"no type of the name {name!r} is known: no module of the graph has it, and it isn't registered")

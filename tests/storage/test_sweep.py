@@ -14,8 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from nodeflow.errors import UsageError
-from nodeflow.storage import DataStore
-from nodeflow.storage import sweep as sweeping
+from nodeflow.storage import DataStore, keeping
 from nodeflow.values.descriptor import new_blob_id
 from tests.storage.servers import Server
 from tests.storage.test_encryption import KEY
@@ -118,14 +117,14 @@ async def test_sweeps_at_the_same_time_remove_each_blob_once_and_nothing_else(st
 async def test_a_push_that_waits_for_room_keeps_its_blob_young(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "_TOUCH_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "_SAY_SECONDS", 0.0)
     await store.queue.bound("jobs", 1)
     await store.queue.push("jobs", "full")
     async with started(store.queue.push("jobs", LARGE)) as pushing:
         client = await store.connection.ensure_connection()
 
         async def is_said() -> bool:
-            return bool(await client.keys("*:blob-in-flight:*"))
+            return bool(await client.exists(keeping.KEY))
 
         await until(is_said, 10, "it is said that the blob is on its way")
         assert (await store.sweep(older_than=0)).removed == []

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as of_numpy
 
 from nodeflow.errors import PayloadError
 from nodeflow.values import decode, digest, encode, to_tree
-from nodeflow.values.bundle import ALIGNMENT, opened_bundle
+from nodeflow.values.bundle import ALIGNMENT, Bundle, opened_bundle
 from nodeflow.values.codec import decode_kind, prepare
 
 DTYPES = of_numpy.scalar_dtypes() | of_numpy.array_dtypes(allow_subarrays=True).filter(
@@ -87,12 +87,13 @@ def test_what_npy_can_not_hold_is_refused_with_its_path(value: Any, reason: str)
 
 def test_an_array_alone_is_a_value_of_its_kind() -> None:
     found = prepare(np.arange(3))
-    assert not isinstance(found, bytes)
-    assert found.kind == "numpy.ndarray"
-    assert decode_kind(found.kind, memoryview(found.attachments[0].to_bytes())).tolist() == [0, 1, 2]
+    assert isinstance(found, Bundle)
+    assert found.alone is not None
+    assert found.alone.kind == "numpy.ndarray"
+    assert decode_kind(found.alone.kind, memoryview(found.alone.to_bytes())).tolist() == [0, 1, 2]
     nested = prepare([np.arange(3)])
-    assert not isinstance(nested, bytes)
-    assert nested.kind == ""
+    assert isinstance(nested, Bundle)
+    assert nested.alone is None
 
 
 @given(st.binary(min_size=1, max_size=8), st.integers(0, 400))

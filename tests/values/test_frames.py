@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nodeflow.errors import PayloadError
 from nodeflow.values.frames import FRAME_VERSION, Frames, is_framed
+from nodeflow.values.frames import framed as frame_of
 
 KEYS = {"new": os.urandom(32), "old": os.urandom(32)}
 NOISE = random.Random(1).randbytes(10_000)
@@ -89,7 +90,7 @@ def test_a_frame_that_was_changed_is_refused_or_gives_what_it_was(data: st.DataO
 @given(st.binary(max_size=200))
 def test_garbage_behind_the_magic_is_refused(data: bytes) -> None:
     with pytest.raises(PayloadError):
-        SECRET.unpack(b"\x9dNF" + bytes([FRAME_VERSION]) + b"\xff\xff" + data, "a")
+        SECRET.unpack(b"\x9dNF" + bytes([FRAME_VERSION]) + b"\x00\x00\xff\xff" + data, "a")
 
 
 def test_a_newer_version_is_refused_by_name() -> None:
@@ -102,7 +103,7 @@ def test_a_newer_version_is_refused_by_name() -> None:
 @pytest.mark.parametrize("says_its_size", [True, False])
 def test_a_bomb_is_stopped_whatever_it_says_of_its_size(says_its_size: bool) -> None:
     bomb = zstandard.ZstdCompressor(write_content_size=says_its_size).compress(bytes(50 << 20))
-    framed = b"\x9dNF" + bytes([FRAME_VERSION]) + (13).to_bytes(2, "big") + b'{"zstd":true}' + bomb
+    framed = frame_of({"zstd": True}, bomb)
     assert len(framed) < 10_000
     with pytest.raises(PayloadError, match="more than 1,000,000 bytes when decompressed"):
         Frames(most=1_000_000).unpack(framed, "a")

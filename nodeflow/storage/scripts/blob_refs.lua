@@ -9,7 +9,10 @@ local queue, found = queue_at(1), {}
 local function look_at(element)
   local from = (string.find(element, '\n', 1, true) or 0) + 1
   for _, first in ipairs({1, from}) do
-    for id in string.gmatch(string.sub(element, first, first + 500), '%l+_%x+') do
+    local last = first + 500
+    local _, many = string.find(string.sub(element, first, last), '"blobs":[', 1, true)
+    if many then last = math.max(last, string.find(element, ']', first + many, true) or last) end
+    for id in string.gmatch(string.sub(element, first, last), '%l+_%x+') do
       if #id == 39 or #id == 42 then found[#found + 1] = id end
     end
   end

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from nodeflow.values.attachment import Attachment
 from nodeflow.values.blobs.bucket import PART_BYTES
 from nodeflow.values.chunks import Opener, Sealer
 from nodeflow.values.frames import Parts
 
-Content = Parts | Iterable[Parts] | AsyncIterable[Parts]
+Content = Attachment | Parts | Iterable[Parts] | AsyncIterable[Parts]
 """The bytes of a blob, as a whole or in parts of any size."""
 
 _LEAST_BYTES = 1 << 20
@@ -72,7 +73,7 @@ async def _each(content: Content) -> AsyncGenerator[memoryview, None]:
         async for part in content:
             yield memoryview(part)
     else:
-        parts = iter(content)
+        parts = iter(content.parts() if isinstance(content, Attachment) else content)
         while (found := await run_sync(next, parts, None)) is not None:
             yield memoryview(found)
 

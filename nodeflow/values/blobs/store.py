@@ -7,12 +7,15 @@ from contextlib import aclosing, contextmanager
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 from anyio.to_thread import run_sync
 from attrs import frozen
 
 from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, PayloadError, UsageError
+from nodeflow.values.attachment import BINARY, Attachment
 from nodeflow.values.blobs.bucket import Bucket
 from nodeflow.values.blobs.folder import Folder
 from nodeflow.values.blobs.parts import Content, Digest, in_parts, mapped, opened, sealed, sha256_of
@@ -47,11 +50,21 @@ class BlobStore:
     Args:
         bucket: where they lie.
         frames: how they are compressed and encrypted; None is not at all.
+        max_inline_bytes: up to which size a value needs no blob.
+        live: where the handles of blobs are noted that this process has.
     """
 
-    def __init__(self, bucket: Bucket, frames: Frames | None = None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        frames: Frames | None = None,
+        max_inline_bytes: int = 1 << 20,
+        live: WeakSet[Any] | None = None,
+    ) -> None:
         self._bucket = bucket
-        self._frames = frames or Frames(compress_above=None)
+        self.frames = frames or Frames(compress_above=None)
+        self.max_inline_bytes = max_inline_bytes
+        self.live: WeakSet[Any] = WeakSet() if live is None else live
 
     def __repr__(self) -> str:
         return f"BlobStore({self.place})"
@@ -62,56 +75,51 @@ class BlobStore:
         return self._bucket.place
 
     @classmethod
-    def open(cls, url: str | Path, frames: Frames | None = None) -> BlobStore:
+    def open(
+        cls,
+        url: str | Path,
+        frames: Frames | None = None,
+        max_inline_bytes: int = 1 << 20,
+        live: WeakSet[Any] | None = None,
+    ) -> BlobStore:
         """The blobs at a place; nothing is read or written yet.
 
         Args:
-            frames: how they are compressed and encrypted; None is not at all.
             url: a folder's path or `file://` URL; `s3://bucket/prefix`, `gs://…`, `az://…`, with credentials from the
                 environment (`AWS_ACCESS_KEY_ID`, …); or `memory://`, which ends with the process.
+            frames: how they are compressed and encrypted; None is not at all.
+            max_inline_bytes: up to which size a value needs no blob.
+            live: where the handles of blobs are noted that this process has.
 
         Raises:
             ValueError: the URL is of none of these kinds, or what it needs from the environment is wrong.
         """
-        parts = urlsplit(str(url))
-        if isinstance(url, Path) or parts.scheme in ("", "file"):
-            return cls(Folder(Path(unquote(parts.path) if parts.scheme == "file" else url)), frames)
-        if parts.scheme not in _SCHEMES:
-            raise ValueError(f"blobs can't lie at {parts.scheme}://: give a folder, or {', '.join(_SCHEMES)}")
-        from nodeflow.values.blobs.remote import Remote
+        return cls(_bucket_at(url), frames, max_inline_bytes, live)
 
-        try:
-            return cls(Remote(str(url)), frames)
-        except Exception as error:
-            reason = str(error).splitlines()[0].replace(str(url), "the URL")
-            raise ValueError(f"blobs can't lie at {parts.scheme}://{parts.hostname or ''}: {reason}") from None
-
-    async def write(
-        self, blob_id: str, content: Content, *, media_type: str, kind: str = "", is_mapped: bool = False
-    ) -> Descriptor:
+    async def write(self, blob_id: str, content: Content, *, media_type: str = BINARY) -> Descriptor:
         """Write a blob, which is there as a whole or not at all.
 
         Args:
             blob_id: its id, of `new_blob_id`.
-            content: its bytes; an iterable of parts is gone through in a thread.
-            media_type: what they are.
-            kind: the name of the type that they are a value of; empty for a payload.
-            is_mapped: whether they are to be mapped into memory, and so not compressed, where that can be done.
+            content: its bytes. An iterable of parts is gone through in a thread.
+            media_type: what they are; an attachment says so itself.
 
         Raises:
             BlobStoreError: it can't be written.
         """
-        is_mapped = is_mapped and self._bucket.path(blob_id) is not None
-        digest, sealer = Digest(), Sealer(self._frames, blob_id, is_mapped=is_mapped)
+        alone = content if isinstance(content, Attachment) else Attachment(media_type, 0, tuple, is_mapped=False)
+        is_mapped = alone.is_mapped and self._bucket.path(blob_id) is not None
+        digest, sealer = Digest(), Sealer(self.frames, blob_id, is_mapped=is_mapped)
         with self._failing(f"write blob {blob_id}"):
             await self._bucket.put(blob_id, digest.through(sealed(sealer, content)))
         return Descriptor(
             storage_id=blob_id,
             size_bytes=sealer.size,
             stored_bytes=digest.size,
-            media_type=media_type,
+            media_type=alone.media_type,
             digest=digest.text,
-            kind=kind,
+            kind=alone.kind,
+            name=alone.name,
         )
 
     async def raw(self, blob_id: str) -> AsyncIterator[bytes]:
@@ -177,7 +185,7 @@ class BlobStore:
             async with aclosing(digest.through(self._bucket.get(blob_id))) as stored:
                 failure: PayloadError | None = None
                 try:
-                    async with aclosing(opened(Opener(self._frames, blob_id), stored)) as parts:
+                    async with aclosing(opened(Opener(self.frames, blob_id), stored)) as parts:
                         async for part in parts:
                             size += len(part)
                             if size > descriptor.size_bytes:
@@ -282,6 +290,21 @@ class BlobStore:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
         except OSError as error:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
+
+
+def _bucket_at(url: str | Path) -> Bucket:
+    parts = urlsplit(str(url))
+    if isinstance(url, Path) or parts.scheme in ("", "file"):
+        return Folder(Path(unquote(parts.path) if parts.scheme == "file" else url))
+    if parts.scheme not in _SCHEMES:
+        raise ValueError(f"blobs can't lie at {parts.scheme}://: give a folder, or {', '.join(_SCHEMES)}")
+    from nodeflow.values.blobs.remote import Remote
+
+    try:
+        return Remote(str(url))
+    except Exception as error:
+        reason = str(error).splitlines()[0].replace(str(url), "the URL")
+        raise ValueError(f"blobs can't lie at {parts.scheme}://{parts.hostname or ''}: {reason}") from None
 
 
 def _must_be_ids(blob_ids: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nodeflow.values.attachment import NPY, Attachment
 from nodeflow.values.frames import Parts
-from nodeflow.values.kinds import Kind
+from nodeflow.values.kinds import Kind, always_attached
 
 _HEADER_BYTES = 1 << 16
 _PART_BYTES = 1 << 20
@@ -25,18 +25,10 @@ _READERS: Mapping[Any, Callable[..., Any]] = {
 
 def kinds() -> Mapping[type, Kind]:
     """How arrays and scalars are written."""
-    array = Kind("numpy.ndarray", _no_content, _no_value, attach=_attached, from_bytes=_array)
+    array = always_attached("numpy.ndarray", _attached, _array)
     scalar = Kind("numpy.scalar", _scalar_content, _scalar)
     scalars = {kind for kind in np.sctypeDict.values() if kind is not np.object_} | {np.datetime64, np.timedelta64}
     return {np.ndarray: array, **dict.fromkeys(scalars, scalar)}
-
-
-def _no_content(value: Any) -> Any:
-    raise AssertionError("an array is always an attachment")
-
-
-def _no_value(data: Any) -> Any:
-    raise ValueError("its bytes are missing")
 
 
 def _attached(array: Any) -> Attachment:

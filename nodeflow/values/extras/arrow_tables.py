@@ -9,20 +9,15 @@ import pyarrow as pa
 
 from nodeflow.values.attachment import ARROW, Attachment
 from nodeflow.values.frames import Parts
-from nodeflow.values.kinds import Kind
+from nodeflow.values.kinds import Kind, always_attached
 
 
 def kinds() -> Mapping[type, Kind]:
     """How tables and record batches are written."""
     return {
-        pa.Table: table_kind("pyarrow.Table", attached, read_table),
-        pa.RecordBatch: table_kind("pyarrow.RecordBatch", _batch_attached, _batch),
+        pa.Table: always_attached("pyarrow.Table", attached, read_table),
+        pa.RecordBatch: always_attached("pyarrow.RecordBatch", _batch_attached, _batch),
     }
-
-
-def table_kind(name: str, attach: Any, from_bytes: Any) -> Kind:
-    """How a type is written that is always an Arrow file."""
-    return Kind(name, _no_content, _no_value, attach=attach, from_bytes=from_bytes)
 
 
 def attached(table: Any) -> Attachment:
@@ -50,14 +45,6 @@ def _batch(data: memoryview) -> Any:
     if len(batches) > 1:
         raise ValueError(f"{len(batches)} record batches, not one")
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _no_content(value: Any) -> Any:
-    raise AssertionError("a table is always an attachment")
-
-
-def _no_value(data: Any) -> Any:
-    raise ValueError("its bytes are missing")
 
 
 class _Sink:

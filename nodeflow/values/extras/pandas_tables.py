@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from nodeflow.values.attachment import Attachment
-from nodeflow.values.extras.arrow_tables import attached, read_table, table_kind
-from nodeflow.values.kinds import Kind
+from nodeflow.values.extras.arrow_tables import attached, read_table
+from nodeflow.values.kinds import Kind, always_attached
 
 _OURS = b"nodeflow"
 """Under which key of the schema's metadata it stands what Arrow leaves out."""
@@ -21,8 +21,8 @@ _OURS = b"nodeflow"
 def kinds() -> Mapping[type, Kind]:
     """How data frames and series are written."""
     return {
-        pd.DataFrame: table_kind("pandas.DataFrame", _attached, _frame),
-        pd.Series: table_kind("pandas.Series", _series_attached, _series),
+        pd.DataFrame: always_attached("pandas.DataFrame", _attached, _frame),
+        pd.Series: always_attached("pandas.Series", _series_attached, _series),
     }
 
 

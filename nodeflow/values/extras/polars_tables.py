@@ -8,15 +8,15 @@ from typing import Any
 import polars as pl
 
 from nodeflow.values.attachment import Attachment
-from nodeflow.values.extras.arrow_tables import attached, read_table, table_kind
-from nodeflow.values.kinds import Kind
+from nodeflow.values.extras.arrow_tables import attached, read_table
+from nodeflow.values.kinds import Kind, always_attached
 
 
 def kinds() -> Mapping[type, Kind]:
     """How data frames and series are written."""
     return {
-        pl.DataFrame: table_kind("polars.DataFrame", _attached, _frame),
-        pl.Series: table_kind("polars.Series", _series_attached, _series),
+        pl.DataFrame: always_attached("polars.DataFrame", _attached, _frame),
+        pl.Series: always_attached("polars.Series", _series_attached, _series),
     }
 
 

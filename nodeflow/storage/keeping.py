@@ -1,0 +1,76 @@
+"""Blobs that this process has in its hands: now and then it says so to the server, so that no sweep takes them.
+
+A blob is safe while it is young, and while anything in the server refers to it. Between the two, as when a handle is
+passed on long after the item that it came in was acknowledged, it is safe because a process has it in its hands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+from weakref import WeakSet
+
+KEEP_SECONDS = 7200
+"""For how long a blob is in use after somebody has said so; twice the age from which blobs are swept."""
+
+KEY = "nodeflow:blobs-in-use"
+"""The sorted set of the blobs in use, by when that was said, on the server's clock."""
+
+_SAY_SECONDS = 600.0
+_MOST_REMEMBERED = 10_000
+
+
+class Held(Protocol):
+    """What refers to blobs, in this process."""
+
+    def every_blob(self) -> Iterable[str]:
+        """Their ids."""
+
+
+class InFlight:
+    """Blobs to which a payload refers that is on its way to the server.
+
+    Args:
+        blobs: their ids.
+    """
+
+    def __init__(self, blobs: Iterable[str]) -> None:
+        self._blobs = tuple(blobs)
+
+    def every_blob(self) -> tuple[str, ...]:
+        """Their ids."""
+        return self._blobs
+
+
+class Keeper:
+    """What a process has in its hands, and when it has said so."""
+
+    def __init__(self) -> None:
+        self.live: WeakSet[Any] = WeakSet()
+        """Whatever refers to blobs, of type `Held`."""
+        self._said: dict[str, float] = {}
+
+    def due(self, more: Iterable[str] = ()) -> list[str]:
+        """The blobs of which it is to be said again that they are in use.
+
+        Args:
+            more: further ones that may be due.
+        """
+        held = {*more, *(blob for each in self._snapshot() for blob in each.every_blob())}
+        limit = time.monotonic() - _SAY_SECONDS
+        return [blob for blob in held if blob and self._said.get(blob, limit) <= limit]
+
+    def said(self, blobs: Iterable[str]) -> None:
+        """Note that it was said of these; of new ones it need not be."""
+        now = time.monotonic()
+        if len(self._said) > _MOST_REMEMBERED:
+            self._said = {blob: at for blob, at in self._said.items() if at > now - _SAY_SECONDS}
+        self._said |= dict.fromkeys(blobs, now)
+
+    def _snapshot(self) -> list[Held]:
+        while True:
+            try:
+                return list(self.live)
+            except RuntimeError:  # another thread added one meanwhile
+                continue

@@ -1,0 +1,61 @@
+"""A value as a blob of its own, and back (the claim check)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from attrs import evolve
+
+from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.values.blobs import BlobStore
+from nodeflow.values.bundle import MEDIA_TYPE, Bundle, as_attachment
+from nodeflow.values.codec import decode, decode_kind
+from nodeflow.values.descriptor import Descriptor, new_blob_id
+from nodeflow.values.files import File
+
+
+async def offload(blobs: BlobStore, data: bytes | Bundle) -> Descriptor:
+    """Write a value to a new blob: what is nothing but an array, a table or a file as that, else its payload.
+
+    Args:
+        blobs: where.
+        data: what `prepare` gave.
+
+    Raises:
+        BlobStoreError: it can't be written.
+    """
+    descriptor = await blobs.write(new_blob_id(), as_attachment(data))
+    return evolve(descriptor, blobs=tuple(data.blobs)) if isinstance(data, Bundle) else descriptor
+
+
+async def restore(blobs: BlobStore, descriptor: Descriptor) -> Any:
+    """The value that lies in a blob; a file is copied from it, an array or table lies upon it where that can be.
+
+    Raises:
+        BlobMissingError: the blob isn't there.
+        BlobDamagedError: its bytes aren't the ones that were written.
+        PayloadError: it can't be read.
+        BlobStoreError: the place can't be read.
+    """
+    if descriptor.kind == "file":
+        return await _file(blobs, descriptor)
+    if descriptor.kind:
+        return decode_kind(descriptor.kind, await blobs.map(descriptor))
+    is_bundle = descriptor.media_type == MEDIA_TYPE
+    return decode(await blobs.map(descriptor) if is_bundle else await blobs.read(descriptor), blobs)
+
+
+async def _file(blobs: BlobStore, descriptor: Descriptor) -> File:
+    try:
+        found = File.to_be_filled(descriptor.name)
+    except ValueError as error:
+        raise PayloadError("$", str(error)) from error
+    try:
+        async with await anyio.open_file(found.path, "wb") as file:
+            async for part in blobs.stream(descriptor):
+                await file.write(part)
+    except OSError as error:
+        raise BlobStoreError(f"copy blob {descriptor.storage_id} to {found.path}: {error}") from error
+    found.media_type = descriptor.media_type
+    return found
