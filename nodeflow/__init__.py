@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from nodeflow.settings import Settings
     from nodeflow.storage import DataStore, Item, Lease
+    from nodeflow.values import File, RefValue
 
 __all__ = [
     "Graph",
@@ -34,16 +35,20 @@ __all__ = [
     "FlowEngine",
     "Item",
     "Lease",
+    "RefValue",
+    "File",
     "Settings",
     "NodeflowError",
 ]
 
 _HOMES = {
     "DataStore": "storage",
+    "File": "values",
     "FlowEngine": "engine",
     "Item": "storage",
     "Lease": "storage",
     "NodeflowError": "errors",
+    "RefValue": "values",
     "Settings": "settings",
 }
 

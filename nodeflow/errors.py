@@ -85,7 +85,31 @@ class PayloadError(NodeflowError):
         return f"{self.path}: {self.reason}"
 
 
-class BlobMissingError(PayloadError):
+class BlobError(PayloadError):
+    """A value lies in a blob that can't be used.
+
+    Args:
+        blob: its id.
+        problem: what is wrong with it.
+    """
+
+    node: str = ""
+    """The node whose value it is, where that is known."""
+
+    run: str = ""
+    """The job in which the node gave it; empty in development mode."""
+
+    def __init__(self, blob: str, problem: str) -> None:
+        super().__init__("$", f"blob {blob} {problem}")
+        self.args = (blob, problem)
+        self.blob = blob
+
+    def __str__(self) -> str:
+        run = f" in run {self.run}" if self.run else ""
+        return f"{super().__str__()}; it holds what node {self.node!r} gave{run}" if self.node else super().__str__()
+
+
+class BlobMissingError(BlobError):
     """A value lies in a blob that isn't there: it was removed, or never arrived in this place.
 
     Args:
@@ -94,12 +118,11 @@ class BlobMissingError(PayloadError):
     """
 
     def __init__(self, blob: str, place: str) -> None:
-        super().__init__("$", f"blob {blob} is not in {place}")
+        super().__init__(blob, f"is not in {place}")
         self.args = (blob, place)
-        self.blob = blob
 
 
-class BlobDamagedError(PayloadError):
+class BlobDamagedError(BlobError):
     """A value lies in a blob whose bytes aren't the ones that were written.
 
     Args:
@@ -108,9 +131,8 @@ class BlobDamagedError(PayloadError):
     """
 
     def __init__(self, blob: str, problem: str) -> None:
-        super().__init__("$", f"blob {blob} is damaged: {problem}")
+        super().__init__(blob, f"is damaged: {problem}")
         self.args = (blob, problem)
-        self.blob = blob
 
 
 class StorageError(NodeflowError):

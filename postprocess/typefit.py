@@ -9,6 +9,7 @@ from typing import Any
 from beartype.door import is_subhint
 from beartype.roar import BeartypeException
 
+from nodeflow.values import RefValue
 from postprocess.hints import members, plain
 
 _TOWER: dict[Any, tuple[Any, ...]] = {float: (int,), complex: (int, float)}
@@ -19,6 +20,8 @@ def fits(given: Any, wanted: Any) -> bool:
     """Whether each value of one type is one of another; True where it can't be told."""
     given, wanted = plain(given), plain(wanted)
     if given in (Any, typing.Never, typing.NoReturn) or wanted in (Any, object):
+        return True
+    if _is_ref(given) or _is_ref(wanted):  # whoever wants the handle gets it, all others the value
         return True
     if isinstance(given, typing.NewType) and given is not wanted:
         return fits(given.__supertype__, wanted)
@@ -33,6 +36,10 @@ def fits(given: Any, wanted: Any) -> bool:
     if typing.is_typeddict(given):
         return fits(dict[str, Any], wanted)
     return any(_class_fits(given, each) for each in (wanted, *_TOWER.get(wanted, ())))
+
+
+def _is_ref(hint: Any) -> bool:
+    return any(isinstance(each, type) and issubclass(each, RefValue) for each in members(hint))
 
 
 def _class_fits(given: Any, wanted: Any) -> bool:

@@ -24,7 +24,7 @@ EXAMPLE = ROOT / "examples" / "stdlib_imports.py"
 def test_public_names() -> None:
     expected = {
         *("Graph", "node", "ProducerNode", "BlockingNode", "NonBlockingNode", "LogicalNode", "Branch", "Context"),
-        *("DataStore", "FlowEngine", "Item", "Lease", "Settings", "NodeflowError"),
+        *("DataStore", "FlowEngine", "Item", "Lease", "RefValue", "File", "Settings", "NodeflowError"),
     }
     assert set(nodeflow.__all__) == expected
     assert set(dir(nodeflow)) == expected

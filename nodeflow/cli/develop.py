@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 import typer
@@ -86,17 +87,37 @@ def status(file: File, json: Json = False) -> None:
     Console().print(table)
 
 
-def outputs(file: File, node: Node, json: Json = False) -> None:
+def outputs(
+    file: File,
+    node: Node,
+    json: Json = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what a step that is under way elsewhere gives.")
+    ] = False,
+) -> None:
     """Print what is kept of a node, an item a line."""
+    if follow:
+        with_engine(file, lambda engine: _follow(engine, node, json))
+        return
     kept = with_engine(file, lambda engine: engine.output(node))
     if kept is None:
         raise UsageError(f"nothing is kept of {node!r}: run `nodeflow step {file} {node}`")
     if kept.items is None:
         raise UsageError(f"the output of {node!r} is not kept: {kept.reason}")
     for item in kept.items:
-        typer.echo(as_json(item.to_data()) if json else f"{item.id}  {_item_text(item, None)}")
+        _show_item(item, json)
     if not json:
         _note(f"{plural(len(kept.items), 'item')}{_sample_text(kept)}, made {age_text(kept.at)}")
+
+
+async def _follow(engine: FlowEngine, node: str, json: bool) -> None:
+    async with aclosing(engine.follow(node)) as items:
+        async for item in items:
+            _show_item(item, json)
+
+
+def _show_item(item: KeptItem, json: bool) -> None:
+    typer.echo(as_json(item.to_data()) if json else f"{item.id}  {_item_text(item, None)}")
 
 
 def _items(text: str | None) -> int | Literal["all"] | None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from difflib import get_close_matches
 from typing import Any, Literal
 
+import anyio
 from attrs import evolve, field, frozen
 
+from nodeflow.engine.arguments import blamed
 from nodeflow.engine.evaluation import Branches, Value
-from nodeflow.engine.kept import KeptItem, KeptOutput, output_key, value_of
+from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
+from nodeflow.engine.recording import items_of, lines_of, recorded
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
-from nodeflow.errors import UsageError
-from nodeflow.graph import Graph
+from nodeflow.errors import BlobError, BlobStoreError, UsageError
+from nodeflow.graph import Graph, NodeSpec
 from nodeflow.storage import DataStore
+from nodeflow.values import RefValue, decode
 
 
 @frozen
@@ -116,8 +121,34 @@ class Development:
             UsageError: the graph has no such node.
         """
         self._check(node)
-        data = await self.store.cache.get(output_key(node))
-        return None if data is None else KeptOutput.from_data(data)
+        found = await self._kept(node)
+        if found is None or found.reason:
+            return found
+        try:
+            found = await _with_items(found)
+            return evolve(found, items=[await changed(item, _read) for item in found.items or ()])
+        except (BlobError, BlobStoreError) as error:
+            raise blamed(error, node, "") from None
+
+    async def follow(self, node: str) -> AsyncGenerator[KeptItem, None]:
+        """The items of a node from the first on, those too that a step which is under way still gives.
+
+        Raises:
+            UsageError: the graph has no such node, or nothing is kept of it.
+            BlobMissingError: the step failed meanwhile.
+        """
+        self._check(node)
+        growing = await self.store.cache.get(growing_key(node))
+        if growing is None:
+            found = await self.kept(node)
+            if found is None or found.items is None:
+                raise UsageError(f"nothing is kept of {node!r}, and no step of it keeps much now")
+            for item in found.items:
+                yield item
+            return
+        async with aclosing(self.store.blobs.follow(growing)) as parts:
+            async for line in lines_of(parts):
+                yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
 
     async def status(self) -> dict[str, NodeStatus]:
         """What the kept output of each node is worth."""
@@ -145,29 +176,46 @@ class Development:
         stepper = Stepper(self.graph, wanted.limit)
         not_kept = {}
         for run in plan.runs:
-            output = await stepper.run(self.graph.nodes[run.node], kept)
+            spec = self.graph.nodes[run.node]
+            for source in {edge.source for edge in spec.edges.values()}:
+                kept[source] = await _with_items(kept[source])
+            output = await self._run(stepper, spec, kept)
             kept[run.node] = output
-            if reason := await self._keep(run.node, output):
-                not_kept[run.node] = reason
+            if output.reason:
+                not_kept[run.node] = output.reason
         return StepResult(
             node=node,
-            items=tuple(output.items or ()),
+            items=tuple([await changed(item, _read) for item in output.items or ()]),
             plan=plan,
             sample=output.sample,
             seconds=output.seconds,
             not_kept=not_kept,
         )
 
-    async def _keep(self, node: str, output: KeptOutput) -> str:
-        """Keep an output; why it can't be kept, or nothing when it is."""
-        reason = output.unkeepable
-        if reason:
-            output = evolve(output, items=None, reason=reason)
-        await self.store.cache.set(output_key(node), output.to_data(), ttl=self.ttl)
-        return reason
+    async def _run(self, stepper: Stepper, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> KeptOutput:
+        """Run a node and keep its output, much of it while it is made."""
+        growing = growing_key(spec.id)
+
+        async def announce(blob: str) -> None:
+            await self.store.cache.set(growing, blob, ttl=self.ttl)
+
+        try:
+            async with recorded(self.store, announce) as recorder:
+                output = await stepper.run(spec, kept, recorder)
+                await self.store.cache.set(output_key(spec.id), output.to_data(), ttl=self.ttl)
+        except BlobStoreError as error:
+            raise blamed(error, spec.id, "") from None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.store.cache.delete(growing)
+        return output
+
+    async def _kept(self, node: str) -> KeptOutput | None:
+        data = await self.store.cache.get(output_key(node))
+        return None if data is None else KeptOutput.from_data(data)
 
     async def _all_kept(self) -> dict[str, KeptOutput]:
-        found = {node: await self.kept(node) for node in self.graph.nodes}
+        found = {node: await self._kept(node) for node in self.graph.nodes}
         return {node: output for node, output in found.items() if output is not None}
 
     def _check(self, node: str) -> None:
@@ -176,6 +224,16 @@ class Development:
             close = get_close_matches(node, self.graph.nodes, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise UsageError(f"graph {self.graph.name!r} has no node {node!r}: {hint}its nodes are {known}")
+
+
+async def _with_items(output: KeptOutput) -> KeptOutput:
+    if output.items is not None or output.stream is None:
+        return output
+    return evolve(output, items=await items_of(output.stream))
+
+
+async def _read(value: Any) -> Any:
+    return await value.read() if isinstance(value, RefValue) else value
 
 
 def plan_step(graph: Graph, kept: Mapping[str, KeptOutput], node: str, wanted: Wanted) -> StepPlan:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
 from nodeflow.engine.job import JobResult, Observer, Progress
-from nodeflow.engine.kept import KeptOutput
+from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
 from nodeflow.engine.results import dead_queue, foreign_letter
@@ -88,6 +89,15 @@ class FlowEngine:
             UsageError: the graph has no such node.
         """
         return await self._development.kept(node_id)
+
+    def follow(self, node_id: str) -> AsyncGenerator[KeptItem, None]:
+        """The items of a node from the first on, those too that a step which is under way elsewhere still gives.
+
+        Raises:
+            UsageError: the graph has no such node, or nothing is kept of it.
+            BlobMissingError: the step failed meanwhile.
+        """
+        return self._development.follow(node_id)
 
     async def run(self, *, fresh: bool = False, observer: Observer | None = None) -> JobResult:
         """Run every loop in processes of its own, until the input is used up or a signal drains the job.

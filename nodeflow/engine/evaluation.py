@@ -127,12 +127,14 @@ class Evaluation:
         item_id: the item's id.
         outcomes: what has been given so far, by node.
         level: the fan-outs that the item has gone through.
+        read: the values of references that were read for the item, by the identity of the reference.
     """
 
     stages: Stages
     item_id: str
     outcomes: dict[str, Outcome]
     level: tuple[str, ...] = ()
+    read: dict[int, Any] = field(factory=dict, repr=False)
     _waiting: Iterator[NodeSpec] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -155,7 +157,23 @@ class Evaluation:
         """Note that a node raised, so what follows it can't run."""
         self.outcomes[task.spec.id] = Absent.FAILED
 
+    def without(self, task: Task, port: str) -> Task | None:
+        """What becomes of a task when what a port took turns out not to be there: perhaps it runs without that."""
+        edge = task.spec.edges[port]
+        outcome = self.outcomes.get(edge.source, Absent.SKIPPED)
+        if isinstance(outcome, Branches):
+            left = {name: value for name, value in outcome.values.items() if name != edge.branch}
+            self.outcomes[edge.source] = Branches(left)
+        else:
+            self.outcomes[edge.source] = Absent.SKIPPED
+        arguments = bind(task.spec, self.outcomes)
+        if isinstance(arguments, Absent):
+            self.outcomes[task.spec.id] = arguments
+            return None
+        return Task(task.spec, task.item_id, arguments)
+
     def child(self, task: Task, number: int, value: Any) -> Evaluation:
         """The way of one value that a node fanned out."""
         outcomes = self.outcomes | {task.spec.id: Value(value)}
-        return Evaluation(self.stages, f"{self.item_id}.{number}", outcomes, (*self.level, task.spec.id))
+        item_id = f"{self.item_id}.{number}"
+        return Evaluation(self.stages, item_id, outcomes, (*self.level, task.spec.id), self.read)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 
 from nodeflow.engine.evaluation import Absent, Branches, Outcome, Value
-from nodeflow.errors import PayloadError
-from nodeflow.values import digest, encode
+from nodeflow.values import RefValue
 
 
 @frozen
@@ -48,11 +47,16 @@ class KeptOutput:
     Args:
         fingerprint: what the node's code and configuration were.
         inputs: the digest of what it took, by port, as `source` or `source.branch` and the digest.
-        items: what it gave, in order; None when it can't be kept.
+        items: what it gave, in order; None when it can't be kept, or when it isn't read yet. Large values may be
+            references.
+        stream: the blob in which the items are kept, when they are many.
+        count: how many items there are.
         sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
         at: when it was made.
         seconds: how long that took.
         reason: why it can't be kept.
+        digest: equal for equal items; empty when they can't be kept.
+        size: bytes of the items.
     """
 
     fingerprint: Mapping[str, str]
@@ -61,49 +65,54 @@ class KeptOutput:
     sample: int | None
     at: datetime
     seconds: float
+    stream: RefValue | None = None
+    count: int = 0
     reason: str = ""
-
-    def digest(self) -> str:
-        """Equal for equal items; empty when they can't be kept."""
-        if self.items is None or self.unkeepable:
-            return ""
-        return digest([item.to_data() for item in self.items])
-
-    @property
-    def unkeepable(self) -> str:
-        """Why the items can't be kept, with the path of the part; empty when they can."""
-        for item in self.items or ():
-            try:
-                encode(value_of(item))
-            except PayloadError as error:
-                return f"item {item.id}: {error}"
-        return ""
+    digest: str = ""
+    size: int = 0
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""
         return {
             "fingerprint": dict(self.fingerprint),
             "inputs": {port: list(source) for port, source in self.inputs.items()},
-            "items": None if self.items is None else [item.to_data() for item in self.items],
+            "items": [] if self.reason or self.stream else [item.to_data() for item in self.items or ()],
+            "stream": self.stream,
+            "count": self.count,
             "sample": self.sample,
             "at": self.at.isoformat(),
             "seconds": self.seconds,
             "reason": self.reason,
+            "digest": self.digest,
+            "size": self.size,
         }
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptOutput:
         """From how it is kept."""
-        items = data["items"]
+        is_read = not data["reason"] and data["stream"] is None
         return cls(
             fingerprint=data["fingerprint"],
             inputs=data["inputs"],
-            items=None if items is None else [KeptItem.from_data(item) for item in items],
+            items=[KeptItem.from_data(item) for item in data["items"]] if is_read else None,
+            stream=data["stream"],
+            count=data["count"],
             sample=data["sample"],
             at=datetime.fromisoformat(data["at"]),
             seconds=data["seconds"],
             reason=data["reason"],
+            digest=data["digest"],
+            size=data["size"],
         )
+
+
+async def changed(item: KeptItem, change: Callable[[Any], Awaitable[Any]]) -> KeptItem:
+    """An item with each of its values changed."""
+    if isinstance(item.outcome, Value):
+        return KeptItem(item.id, Value(await change(item.outcome.value)))
+    if isinstance(item.outcome, Branches):
+        return KeptItem(item.id, Branches({name: await change(value) for name, value in item.outcome.values.items()}))
+    return item
 
 
 def value_of(item: KeptItem) -> Any:
@@ -116,3 +125,8 @@ def value_of(item: KeptItem) -> Any:
 def output_key(node: str) -> str:
     """The cache key of a node's kept output."""
     return f"{node}_output"
+
+
+def growing_key(node: str) -> str:
+    """The cache key of the blob in which a step that is under way keeps what the node gives."""
+    return f"{node}_growing"

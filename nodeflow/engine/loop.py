@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from nodeflow.engine.evaluation import Outcome, Value
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.outbox import HOP_BYTES, Outbox
+from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan, closed_mark, finish_mark
 from nodeflow.engine.results import Results, dead_queue, is_enveloped, received
 from nodeflow.engine.runner import Runner
@@ -61,7 +62,8 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
     plan = post.plan
     context = Context(graph=plan.graph, node="", loop=plan.loop, job=post.job, slot=post.slot)
     async with Nodes(plan.nodes.values(), context) as nodes:
-        worker = _Worker(post, Runner(plan, nodes, post.job), drain)
+        packing = Packing(post.store, plan.channels, plan.loop, post.job)
+        worker = _Worker(post, Runner(plan, nodes, packing), drain)
         async with anyio.create_task_group() as tasks:
             for head in plan.heads:
                 tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read, head)

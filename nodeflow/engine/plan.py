@@ -19,12 +19,14 @@ class Channel:
         source_loop: whose done mark closes it.
         target_loop: who reads it.
         branches: the branches of a logical source that the target loop takes; None for what has no branches.
+        source: the node whose output goes through it.
     """
 
     queue: str
     source_loop: str
     target_loop: str
     branches: frozenset[str] | None
+    source: NodeSpec
 
 
 @frozen
@@ -49,6 +51,12 @@ class LoopPlan:
     def heads(self) -> list[NodeSpec]:
         """The nodes that feed the loop."""
         return [spec for spec in self.nodes.values() if spec.is_head]
+
+    def source(self, node: str) -> NodeSpec:
+        """The node that gave what a node of the loop gives: of a reader the one in another loop."""
+        spec = self.nodes[node]
+        channel = self.channels.get(str(spec.target.queue)) if spec.kind is Kind.READER else None
+        return spec if channel is None else channel.source
 
     @property
     def finishers(self) -> list[NodeSpec]:
@@ -82,7 +90,9 @@ def channels_of(graph: Graph) -> dict[str, Channel]:
             if edge.source == reader.id and edge.branch is not None
         }
         queue = str(reader.target.queue)
-        found[queue] = Channel(queue, writer.loop, reader.loop, frozenset(taken) if whole else None)
+        found[queue] = Channel(
+            queue, writer.loop, reader.loop, frozenset(taken) if whole else None, graph.nodes[edge.source]
+        )
     return found
 
 

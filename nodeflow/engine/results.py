@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +11,8 @@ from attrs import define, field
 from nodeflow.engine.evaluation import Branches, Outcome, Task, Value
 from nodeflow.engine.plan import Channel
 from nodeflow.engine.traces import safe_text, user_trace
-from nodeflow.errors import PayloadError
 from nodeflow.graph import NodeSpec
 from nodeflow.storage import DeadLetter
-from nodeflow.values import Encoded, decode, encode
 
 
 def done_count(node: str) -> str:
@@ -41,40 +40,21 @@ class Results:
         counts: what to add to the job's ledger.
     """
 
-    pushes: dict[str, list[Encoded]] = field(factory=dict)
-    dead: list[Encoded] = field(factory=list)
+    pushes: dict[str, list[bytes]] = field(factory=dict)
+    dead: list[bytes] = field(factory=list)
     counts: dict[str, int] = field(factory=dict)
     _size: int = field(default=0, init=False)
 
-    def push(self, queue: str, channel: Channel | None, item_id: str, outcome: Outcome) -> None:
-        """Add what a writer was given.
-
-        Args:
-            queue: the queue's name.
-            channel: the channel that it belongs to, or None when others read it: then the bare value goes there.
-            item_id: the item's id.
-            outcome: what the source gave.
-
-        Raises:
-            PayloadError: it can't be encoded.
-        """
-        if channel is None:
-            assert isinstance(outcome, Value)
-            data = Encoded(encode(outcome.value))
-        else:
-            field, content = _content(channel, outcome)
-            if field == "branches" and not content:
-                return
-            data = _enveloped(item_id, field, content)
+    def push(self, queue: str, data: bytes) -> None:
+        """Add what a writer was given, as it is pushed."""
         self.pushes.setdefault(queue, []).append(data)
         self._size += len(data)
 
-    def fail(self, letter: dict[str, Any]) -> None:
-        """Add a dead letter and count it."""
-        data = Encoded(encode(letter))
-        self.dead.append(data)
-        self._size += len(data)
-        self.count(failed_count(letter["node"]))
+    def fail(self, node: str, letter: bytes) -> None:
+        """Add the dead letter of an item on which a node raised, and count it."""
+        self.dead.append(letter)
+        self._size += len(letter)
+        self.count(failed_count(node))
 
     def count(self, name: str, increment: int = 1) -> None:
         """Add to a count of the job."""
@@ -102,16 +82,35 @@ def is_enveloped(data: Any) -> bool:
     return "value" in data or isinstance(data.get("branches"), dict)
 
 
+def enveloped(channel: Channel | None, item_id: str, outcome: Outcome) -> Any:
+    """What a writer pushes; None when it has nothing to push.
+
+    Args:
+        channel: the channel that its queue belongs to, or None when others read it: then the bare value goes there.
+        item_id: the item's id.
+        outcome: what the source gave.
+    """
+    if isinstance(outcome, Branches):
+        taken = channel.branches or () if channel is not None else ()
+        branches = {name: value for name, value in outcome.values.items() if name in taken}
+        return {"id": item_id, "branches": branches} if branches else None
+    assert isinstance(outcome, Value)
+    return outcome.value if channel is None else {"id": item_id, "value": outcome.value}
+
+
 def received(data: dict[str, Any]) -> Outcome:
     """What a reader gives for an item of its channel, as `Results.push` wrote it."""
     return Branches(data["branches"]) if "branches" in data else Value(data["value"])
 
 
-def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attempt: int) -> dict[str, Any]:
+def dead_letter(
+    task: Task, given: Mapping[str, Any], error: BaseException, *, loop: str, job: str, attempt: int
+) -> dict[str, Any]:
     """The record of an item that raised.
 
     Args:
-        task: the node, and what it was called with.
+        task: the node and the item.
+        given: what it was called with, as it can be kept.
         error: what it raised.
         loop: the name of its loop.
         job: the job's id.
@@ -124,7 +123,7 @@ def dead_letter(task: Task, error: BaseException, *, loop: str, job: str, attemp
         "job": job,
         "attempt": attempt,
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "input": {port: _shown(value) for port, value in task.arguments.items()},
+        "input": dict(given),
         "error": {
             "type": type(error).__qualname__,
             "message": _clean(safe_text(str, error)),
@@ -152,25 +151,9 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
     }
 
 
-def _enveloped(item_id: str, field: str, content: Any) -> Encoded:
-    try:
-        return Encoded(encode({"id": item_id, field: content}))
-    except PayloadError as error:
-        raise PayloadError(f"${error.path.removeprefix(f'$.{field}')}", error.reason) from error.__cause__
-
-
-def _content(channel: Channel, outcome: Outcome) -> tuple[str, Any]:
-    if isinstance(outcome, Branches):
-        return "branches", {name: value for name, value in outcome.values.items() if name in (channel.branches or ())}
-    assert isinstance(outcome, Value)
-    return "value", outcome.value
-
-
-def _shown(value: Any) -> Any:
-    try:
-        return decode(encode(value))
-    except PayloadError:
-        return {"repr": _clean(safe_text(repr, value))}
+def in_words(value: Any) -> dict[str, str]:
+    """What stands in a dead letter for a value that can't be kept."""
+    return {"repr": _clean(safe_text(repr, value))}
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,6 @@ from attrs import frozen
 
 from nodeflow.engine.kept import KeptOutput
 from nodeflow.graph import Graph, NodeSpec, changes, fingerprint
-from nodeflow.values import encode
 
 
 class State(enum.StrEnum):
@@ -57,7 +56,7 @@ def statuses(graph: Graph, kept: Mapping[str, KeptOutput]) -> dict[str, NodeStat
         kept: the kept outputs by node.
     """
     found: dict[str, NodeStatus] = {}
-    digests = {node: output.digest() for node, output in kept.items()}
+    digests = {node: output.digest for node, output in kept.items()}
     for spec in graph.nodes.values():
         output = kept.get(spec.id)
         found[spec.id] = _status(spec, output, found, digests) if output else _missing(spec)
@@ -79,7 +78,7 @@ def _missing(spec: NodeSpec) -> NodeStatus:
 def _status(
     spec: NodeSpec, output: KeptOutput, found: Mapping[str, NodeStatus], digests: Mapping[str, str]
 ) -> NodeStatus:
-    if output.items is None:
+    if output.reason:
         return NodeStatus(
             node=spec.id,
             loop=spec.loop,
@@ -95,9 +94,9 @@ def _status(
         loop=spec.loop,
         state=State.STALE if why else State.FRESH,
         why=tuple(why),
-        items=len(output.items),
+        items=output.count,
         sample=output.sample,
-        size=len(encode(output.to_data())),
+        size=output.size,
         at=output.at,
         seconds=output.seconds,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -11,15 +12,28 @@ from typing import Any
 import anyio.lowlevel
 from attrs import frozen
 
-from nodeflow.engine.evaluation import Absent, Outcome, Task, Value, bind, settled
+from nodeflow.engine.arguments import ready
+from nodeflow.engine.evaluation import Absent, Evaluation, Outcome, Task, Value, bind, settled
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.recording import Recorder
 from nodeflow.engine.runner import Failure
 from nodeflow.engine.status import input_digests
 from nodeflow.engine.traces import safe_text, user_trace
-from nodeflow.errors import GraphError, InputChangedError, NodeFailedError, PayloadError, UsageError
+from nodeflow.errors import (
+    BlobStoreError,
+    GraphError,
+    InputChangedError,
+    NodeFailedError,
+    PayloadError,
+    StorageError,
+    UsageError,
+)
 from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
-from nodeflow.values import encode
+from nodeflow.values import RefValue
+from nodeflow.values.codec import prepare
+
+_log = logging.getLogger(__name__)
 
 _SHOWN = 200
 
@@ -36,12 +50,13 @@ class Stepper:
     graph: Graph
     limit: int | None
 
-    async def run(self, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> KeptOutput:
+    async def run(self, spec: NodeSpec, kept: Mapping[str, KeptOutput], recorder: Recorder) -> KeptOutput:
         """Run a node from an empty state, `finish` included.
 
         Args:
             spec: the node.
-            kept: the outputs of all nodes that it takes from.
+            kept: the outputs of all nodes that it takes from, read.
+            recorder: what keeps the items.
 
         Raises:
             NodeFailedError: it raised, with the traceback from the user's own frame on.
@@ -53,21 +68,27 @@ class Stepper:
                 "To step what follows, wire that to a function that gives samples"
             )
         start = time.monotonic()
-        items: list[KeptItem] = []
         cut = False
         with _failures(Task(spec, "", {})):
             async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
                 async for item in self._items(spec, nodes, kept):
                     cut = cut or item is None
-                    items += [item] if item else []
+                    if item is not None:
+                        await _record(recorder, item, spec)
                     await anyio.lowlevel.checkpoint()  # Ctrl-C ends a step of nodes that never await, too
+        stream = await recorder.finish()
         return KeptOutput(
             fingerprint=fingerprint(spec.target, spec.constants),
-            inputs=input_digests(spec, {node: output.digest() for node, output in kept.items()}),
-            items=items,
+            inputs=input_digests(spec, {node: output.digest for node, output in kept.items()}),
+            items=recorder.items,
+            stream=stream,
+            count=len(recorder.items),
             sample=_sample(spec, kept, self.limit if cut else None),
             at=datetime.now(UTC),
             seconds=time.monotonic() - start,
+            reason=recorder.reason,
+            digest=recorder.digest,
+            size=recorder.size,
         )
 
     async def _items(
@@ -78,32 +99,50 @@ class Stepper:
             async for item in _numbered(Task(spec, spec.id, {}), nodes.produce(spec), self.limit):
                 yield item
         for item_id, outcomes in _joined(self.graph, spec, kept):
-            arguments = bind(spec, outcomes)
-            if isinstance(arguments, Absent):
-                yield KeptItem(item_id, arguments)
-                continue
-            async for item in self._handled(Task(spec, item_id, arguments), nodes):
+            async for item in self._handled(spec, Evaluation({}, item_id, outcomes), nodes):
                 yield item
         task = Task(spec, f"{spec.id}:finish", {})
         if spec.has_finish:
             async for item in _numbered(task, nodes.finish(spec), None):
                 yield item
 
-    async def _handled(self, task: Task, nodes: Nodes) -> AsyncIterator[KeptItem | None]:
-        if task.spec.kind in (Kind.READER, Kind.WRITER):
-            outcome = next(iter(task.arguments.values()))
-            yield KeptItem(task.item_id, outcome if task.spec.kind is Kind.WRITER else Value(outcome))
+    async def _handled(self, spec: NodeSpec, evaluation: Evaluation, nodes: Nodes) -> AsyncIterator[KeptItem | None]:
+        """What the node gives for one item."""
+        arguments = bind(spec, evaluation.outcomes)
+        if isinstance(arguments, Absent):
+            yield KeptItem(evaluation.item_id, arguments)
             return
-        before = _encoded(task)
-        if task.spec.fans_out:
-            async for item in _numbered(task, nodes.fan_out(task), self.limit):
+        task = Task(spec, evaluation.item_id, arguments)
+        if spec.kind in (Kind.READER, Kind.WRITER):
+            outcome = next(iter(arguments.values()))
+            yield KeptItem(task.item_id, outcome if spec.kind is Kind.WRITER else Value(outcome))
+            return
+        with _failures(task):
+            found = await ready(evaluation, task, self.graph.nodes.__getitem__)
+        if found is None:
+            yield KeptItem(task.item_id, Absent.SKIPPED)
+            return
+        task, call = found
+        before = _state(call)
+        if spec.fans_out:
+            async for item in _numbered(call, nodes.fan_out(call), self.limit):
                 yield item
         else:
-            with _failures(task):
-                outcome = settled(task.spec, task.arguments, await nodes.call(task))
+            with _failures(call):
+                outcome = settled(spec, task.arguments, await nodes.call(call))
             yield KeptItem(task.item_id, outcome)
-        if before is not None and _encoded(task) != before:
-            raise InputChangedError(task.spec.id, task.item_id)
+        if before is not None and _state(call) != before:
+            raise InputChangedError(spec.id, task.item_id)
+
+
+async def _record(recorder: Recorder, item: KeptItem, spec: NodeSpec) -> None:
+    try:
+        await recorder.add(item)
+    except BlobStoreError as error:
+        if spec.on_blob_error == "fail":
+            raise
+        _log.warning("item %s goes on without what %r gave: %s", item.id, spec.id, error)
+        await recorder.add(KeptItem(item.id, Absent.SKIPPED))
 
 
 async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | None) -> AsyncIterator[KeptItem | None]:
@@ -126,7 +165,7 @@ async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | 
 def _failures(task: Task) -> Iterator[None]:
     try:
         yield
-    except (NodeFailedError, InputChangedError, GraphError, UsageError):
+    except (NodeFailedError, InputChangedError, GraphError, UsageError, StorageError):
         raise
     except Failure as error:
         given = ", ".join(f"{port} = {_shown(value)}" for port, value in task.arguments.items())
@@ -169,9 +208,12 @@ def _sample(spec: NodeSpec, kept: Mapping[str, KeptOutput], own: int | None) -> 
     return min((sample for sample in samples if sample is not None), default=None)
 
 
-def _encoded(task: Task) -> bytes | None:
+def _state(call: Task) -> object:
+    """What a node was called with, so that it can be seen whether it changed that; None where that can't be told."""
+    values = {port: value for port, value in call.arguments.items() if not isinstance(value, RefValue)}
     try:
-        return encode(task.arguments)
+        data = prepare(values)
+        return data if isinstance(data, bytes) else (data.json, [each.digest() for each in data.attachments])
     except PayloadError:
         return None
 

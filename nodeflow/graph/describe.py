@@ -16,7 +16,9 @@ from nodeflow.graph.kinds import Node
 from nodeflow.graph.names import innermost
 from nodeflow.graph.roles import Kind, kind_of, method_of
 from nodeflow.graph.spec import Port
+from nodeflow.values import RefValue
 
+_REF_TEXT = re.compile(r"(\w+\.)*(Optional\[)?(\w+\.)*(Memory|Json|File)?RefValue\]?( *\| *None)?")
 _CONTEXT_TEXT = re.compile(r"(\w+\.)*(Optional\[)?(\w+\.)*Context\]?( *\| *None)?")
 
 
@@ -90,7 +92,15 @@ def _port(parameter: inspect.Parameter) -> Port:
         required=parameter.default is parameter.empty,
         positional=parameter.kind is parameter.POSITIONAL_ONLY,
         by_name=parameter.kind is parameter.KEYWORD_ONLY,
+        takes_ref=_takes_ref(parameter.annotation),
     )
+
+
+def _takes_ref(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return _REF_TEXT.fullmatch(annotation) is not None
+    hints = typing.get_args(annotation) or (annotation,)
+    return any(isinstance(hint, type) and issubclass(hint, RefValue) for hint in hints)
 
 
 def _takes_context(parameter: inspect.Parameter) -> bool:

@@ -212,7 +212,19 @@ class Graph:
         if not isinstance(target, Node) and not any(isinstance(source, Edge) for source in sources.values()):
             kind = Kind.PRODUCER
         loop = self._open or MAIN
-        return NodeSpec(node_id, target, kind, loop, about.ports, sources, about.context_port, about.fans_out, where)
+        on_blob_error = options_of(target).on_blob_error
+        return NodeSpec(
+            node_id,
+            target,
+            kind,
+            loop,
+            about.ports,
+            sources,
+            about.context_port,
+            about.fans_out,
+            where,
+            on_blob_error,
+        )
 
     def _check_new(self, target: Any) -> None:
         known = next((spec for spec in self._nodes.values() if spec.target is target), None)

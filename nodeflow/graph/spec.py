@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from nodeflow.graph.kinds import Node
 from nodeflow.graph.location import Location
+from nodeflow.graph.options import OnBlobError
 from nodeflow.graph.roles import Kind, method_of
 
 
@@ -27,12 +28,14 @@ class Port:
         required: whether the parameter has no default.
         positional: whether the parameter can be given by position only.
         by_name: whether the parameter can be given by name only.
+        takes_ref: whether it wants the handle of a value, a `RefValue`, and not the value.
     """
 
     name: str
     required: bool = True
     positional: bool = False
     by_name: bool = False
+    takes_ref: bool = False
 
 
 @frozen
@@ -64,6 +67,7 @@ class NodeSpec:
         context_port: the parameter that takes the context, if any.
         fans_out: whether it is a generator, so that what follows runs once for each of its values.
         location: where it was added.
+        on_blob_error: what becomes of an output whose blob can't be written or read.
     """
 
     id: str
@@ -75,6 +79,7 @@ class NodeSpec:
     context_port: str | None = None
     fans_out: bool = False
     location: Location | None = None
+    on_blob_error: OnBlobError = "fail"
 
     @cached_property
     def edges(self) -> Mapping[str, Edge]:
@@ -92,6 +97,11 @@ class NodeSpec:
     def required(self) -> frozenset[str]:
         """The ports that must have a value."""
         return frozenset(port.name for port in self.ports if port.required)
+
+    @cached_property
+    def ref_ports(self) -> frozenset[str]:
+        """The ports that want the handle of a value."""
+        return frozenset(port.name for port in self.ports if port.takes_ref)
 
     @cached_property
     def positional(self) -> tuple[str, ...]:

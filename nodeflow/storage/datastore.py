@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from attrs import evolve
 
@@ -24,7 +24,8 @@ from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
 from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep
-from nodeflow.values.blobs import BlobStore
+from nodeflow.values import RefValue
+from nodeflow.values.blobs import BlobStore, Growing
 
 
 class DataStore:
@@ -155,6 +156,42 @@ class DataStore:
         if self._payloads.blobs is None:
             raise UsageError("this store has no blobs: give it blobs=, or set NODEFLOW_BLOBS")
         return self._payloads.blobs
+
+    async def offload(self, value: Any) -> RefValue | None:
+        """Write a value to a blob when it has more than `max_inline_bytes`; its handle, or None for a smaller one.
+
+        Raises:
+            PayloadError: it can't be sent.
+            BlobStoreError: the blob can't be written.
+        """
+        return await self._payloads.offload(value)
+
+    async def grow(self, media_type: str, kind: str = "") -> Growing:
+        """A new blob that grows part by part, and can be followed from its start meanwhile: `blobs.follow(id)`.
+
+        Args:
+            media_type: what its bytes are.
+            kind: the name of the type that they are a value of.
+
+        Raises:
+            UsageError: the store has no blobs, or their place belongs to another database.
+        """
+        growing = self.blobs.grow(media_type, kind)
+        await self._payloads.claim()
+        return growing
+
+    async def prepare(self, queue: str, value: Any) -> bytes:
+        """A value as it will lie in a queue, its blob written: whatever is pushed or committed there may be this.
+
+        Args:
+            queue: the queue's name; the result is of no use for another one.
+            value: the value, which may be changed afterwards.
+
+        Raises:
+            PayloadError: it can't be sent.
+            BlobStoreError: its blob can't be written.
+        """
+        return await self._payloads.pack_ready(value, self._keys.queue(queue))
 
     async def sweep(self, *, older_than: float = SWEEP_SECONDS, is_dry: bool = False) -> Swept:
         """Remove the blobs that nothing in the server's database refers to.

@@ -345,7 +345,7 @@ async def _opened(
     if not envelopes:
         with suppress(PayloadError):
             ids = [f"{lease_id}.{place}" for place in range(len(elements))]
-            return list(map(Item, ids, decode_each(elements))), range(len(elements)), []
+            return list(map(Item, ids, decode_each(elements, payloads.blobs))), range(len(elements)), []
     return await _opened_each(payloads, queue, lease_id, envelopes, elements)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Self
 
 import anyio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
@@ -101,6 +101,11 @@ class Payloads:
         if isinstance(data, Bundle) or len(data) > self._bare:
             return await self._packed(value, data, place)
         return data
+
+    async def pack_ready(self, value: Any, place: str) -> bytes:
+        """A value as `pack` stores it, and as it may be given to `pack` again for the same place."""
+        packed = await self.pack(value, place)
+        return packed if type(packed) is _Referring else Stored(packed)
 
     async def offload(self, value: Any) -> RefValue | None:
         """The handle of a value that is too large to be kept where it is, in a new blob; None for a smaller one.
@@ -204,7 +209,7 @@ class Payloads:
         if self.blobs is None:
             reason = f"{size:,} bytes: here a value may have {self._inline:,}; larger ones need blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS), or a larger max_payload_bytes")
-        descriptor = await self._written(data)
+        descriptor = evolve(await self._written(data), content_digest="")  # which only references need
         packed = descriptor.to_json()
         if self.frames.keys:
             packed = self.frames.pack(packed, place, descriptor.every_blob())
@@ -222,7 +227,7 @@ class Payloads:
             return data
         if data.unsaved:
             assert self.blobs is not None
-            await self._claim()
+            await self.claim()
             async with anyio.create_task_group() as tasks:
                 for ref in data.unsaved:
                     tasks.start_soon(self._save, ref)
@@ -239,12 +244,12 @@ class Payloads:
 
     async def _written(self, data: bytes | Bundle) -> Descriptor:
         assert self.blobs is not None
-        await self._claim()
+        await self.claim()
         descriptor = await offload(self.blobs, data)
         self.keeper.said([descriptor.storage_id])
         return descriptor
 
-    async def _claim(self) -> None:
+    async def claim(self) -> None:
         """Make sure, once, that the place of the blobs is this database's."""
         if self.claims:
             await self.claims[0]()

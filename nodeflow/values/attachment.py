@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 
 from attrs import frozen
@@ -37,3 +38,10 @@ class Attachment:
     def to_bytes(self) -> bytes:
         """All of them at once."""
         return b"".join(self.parts())
+
+    def digest(self) -> str:
+        """`sha256:` and the digest of the bytes, in hexadecimal."""
+        found = hashlib.sha256()
+        for part in self.parts():
+            found.update(part)
+        return f"sha256:{found.hexdigest()}"

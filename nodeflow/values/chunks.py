@@ -8,6 +8,7 @@ are authenticated with it, so that none can be moved, left out or repeated.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -47,10 +48,16 @@ class Sealer:
         self.size = 0
         """How many bytes it was given."""
         self._frames, self._place, self._is_mapped = frames, place, is_mapped
+        self._hash = hashlib.sha256()
         self._stored = self._number = 0
         self._has_begun = False
         self._cipher: Any = None
         self._head: dict[str, Any] | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes that it was given; empty when they are stored as they are."""
+        return "" if self._head is None else f"sha256:{self._hash.hexdigest()}"
 
     def update(self, part: Parts) -> list[Parts]:
         """The stored bytes of the next ones; the first part must be long enough to be sampled."""
@@ -59,6 +66,7 @@ class Sealer:
         if self._head is None:
             self.size += len(view)
             return [view]
+        self._hash.update(view)
         return found + [self._record(view[at : at + CHUNK_BYTES], 0) for at in range(0, len(view), CHUNK_BYTES)]
 
     def finish(self) -> list[Parts]:

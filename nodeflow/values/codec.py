@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -99,6 +99,37 @@ def prepare(value: Any, needs_blob: Callable[[Any], bool] | None = None) -> byte
     return Bundle(json, beside.attachments, tuple(beside.blobs), alone)
 
 
+def encode_text(value: Any) -> tuple[bytes, Sequence[str]]:
+    """A value as one line of JSON, whatever stands in it, and the ids of the blobs that it refers to.
+
+    Raises:
+        PayloadError: as `encode`.
+    """
+    found = prepare(value)
+    if not isinstance(found, Bundle):
+        return found, ()
+    head = {_MARK: VERSION, **({"blobs": list(found.blobs)} if found.blobs else {})}
+    return dumps({**head, "value": write(value, TYPES)}), found.blobs
+
+
+def size_of(value: Any) -> int:
+    """How many bytes a value has when it is encoded, those of its references included.
+
+    Raises:
+        PayloadError: as `encode`.
+    """
+    refs: list[Any] = []
+
+    def note(ref: Any) -> bool:
+        refs.append(ref)
+        return True
+
+    found = prepare(value, note)
+    if refs:
+        return sum(ref.size for ref in refs)
+    return found.size if isinstance(found, Bundle) else len(found)
+
+
 def decode(data: Parts | str, blobs: Any = None) -> Any:
     """Decode what `encode` gave, or plain JSON; whole numbers beyond 64 bits in that become floats.
 
@@ -135,14 +166,19 @@ def decode_kind(kind: str, data: memoryview, name: str = "") -> Any:
     return read({TYPE: kind, "part": 0, **({"name": name} if name else {})}, TYPES, [data])
 
 
-def decode_each(elements: Iterable[bytes]) -> list[Any]:
+def decode_each(elements: Iterable[bytes], blobs: Any = None) -> list[Any]:
     """Decode many values at once, which is faster than one by one.
+
+    Args:
+        elements: the bytes of each; no bundles.
+        blobs: where the blobs of their references lie.
 
     Raises:
         PayloadError: one of them can't be decoded; `decode` says which.
     """
     try:
-        return [_marked(data) if data.startswith(_RESERVED) else orjson.loads(data) for data in elements]
+        loads = orjson.loads
+        return [_marked(data, blobs=blobs) if data.startswith(_RESERVED) else loads(data) for data in elements]
     except orjson.JSONDecodeError as error:
         raise PayloadError("$", f"not JSON ({error})") from error
 
@@ -250,10 +286,7 @@ class _Hashing:
     """Writes digests instead of bytes."""
 
     def attach(self, attachment: Attachment) -> dict[str, Any]:
-        found = hashlib.blake2b(digest_size=32)
-        for part in attachment.parts():
-            found.update(part)
-        return {"digest": found.hexdigest()}
+        return {"digest": attachment.digest()}
 
     def refer(self, ref: Any) -> dict[str, Any]:
         return {"digest": ref.digest()}

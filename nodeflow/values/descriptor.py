@@ -38,6 +38,7 @@ class Descriptor:
         kind: the name of the type that the bytes are a value of, as `numpy.ndarray`; empty when they are a payload.
         name: the name of the file that they are; else empty.
         blobs: the ids of further blobs that the value refers to.
+        content_digest: the digest of the value's bytes, where the blob has others: compressed or encrypted ones.
     """
 
     storage_id: str
@@ -48,6 +49,7 @@ class Descriptor:
     kind: str = ""
     name: str = ""
     blobs: tuple[str, ...] = ()
+    content_digest: str = ""
 
     def every_blob(self) -> tuple[str, ...]:
         """The ids of all blobs that the value needs."""
@@ -56,7 +58,7 @@ class Descriptor:
     def to_data(self) -> dict[str, Any]:
         """As it is kept: a dict that JSON holds."""
         fields = asdict(self)
-        for name in _OPTIONAL:
+        for name in (*_OPTIONAL, "content_digest"):
             if not fields[name]:
                 del fields[name]
         return {"type": "external_ref", **fields}
@@ -84,9 +86,10 @@ class Descriptor:
             raise PayloadError("$", f"no descriptor of a blob: {str(data)[:60]!r}")
         fields: dict[str, Any] = {field.name: data.get(field.name) for field in attrs.fields(cls)}
         fields |= {name: data.get(name, default) for name, default in _OPTIONAL.items()}
+        fields["content_digest"] = data.get("content_digest", "")
         blobs = fields["blobs"]
         sizes = fields["size_bytes"], fields["stored_bytes"]
-        texts = fields["media_type"], fields["digest"], fields["kind"], fields["name"]
+        texts = fields["media_type"], fields["digest"], fields["kind"], fields["name"], fields["content_digest"]
         if not is_blob_id(fields["storage_id"]):
             raise PayloadError("$.storage_id", f"{fields['storage_id']!r:.60} is no id of a blob")
         if not _are_blob_ids(blobs):
@@ -131,11 +134,12 @@ class Inline:
             PayloadError: it is none, or its bytes can't be read.
         """
         fields = {name: data.get(name, default) for name, default in {"media_type": "", **_OPTIONAL}.items()}
-        texts = [fields["media_type"], fields["kind"], fields["name"], data.get("json", ""), data.get("base64", "")]
+        text, base64_text = data.get("json", ""), data.get("base64", "")
+        texts = (fields["media_type"], fields["kind"], fields["name"], text, base64_text)
         if not all(isinstance(text, str) for text in texts) or not _are_blob_ids(fields["blobs"]):
             raise PayloadError("$", f"a descriptor with wrong fields: {str(data)[:60]!r}")
         try:
-            content = texts[3].encode() if "json" in data else base64.b64decode(texts[4], validate=True)
+            content = text.encode() if "json" in data else base64.b64decode(base64_text, validate=True)
         except ValueError as error:
             raise PayloadError("$", f"a descriptor whose bytes can't be read: {error}") from error
         return cls(**{**fields, "content": content, "blobs": tuple(fields["blobs"])})

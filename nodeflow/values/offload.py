@@ -40,6 +40,8 @@ async def restore(blobs: BlobStore, descriptor: Descriptor) -> Any:
     """
     if descriptor.kind == "file":
         return await _file(blobs, descriptor)
+    if descriptor.kind == "stream":
+        return [decode(line, blobs) for line in (await blobs.read(descriptor)).splitlines()]
     if descriptor.kind:
         return decode_kind(descriptor.kind, await blobs.map(descriptor))
     is_bundle = descriptor.media_type == MEDIA_TYPE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -204,13 +203,10 @@ class RefValue(ABC):
         return tuple(self._blobs_within()) if self.descriptor is None else self.descriptor.every_blob()
 
     def digest(self) -> str:
-        """Equal for equal bytes, where these lie in this process or in a blob without encryption."""
+        """Equal for equal bytes, wherever these lie."""
         if self.descriptor is not None:
-            return self.descriptor.digest
-        found = hashlib.sha256()
-        for part in self.attachment().parts():
-            found.update(part)
-        return f"sha256:{found.hexdigest()}"
+            return self.descriptor.content_digest or self.descriptor.digest
+        return self.attachment().digest()
 
     def _blobs_within(self) -> tuple[str, ...]:
         """The blobs that its value refers to."""

@@ -122,7 +122,6 @@ async def test_no_sweep_takes_a_blob_that_is_referred_to_however_many_there_are(
     found = await store.queue.pop("other")
     gc.collect()
     await forget(store)
-    assert len((await store.sweep(older_than=0, is_dry=True)).removed) > 100
     await until(lambda: said(store), 5, "the heartbeat says what this process has in its hands")
     assert (await store.sweep(older_than=0)).removed
     assert set(found.every_blob()) <= set(await ids(store))

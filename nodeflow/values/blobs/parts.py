@@ -92,7 +92,8 @@ async def opened(opener: Opener, stored: AsyncIterable[Parts]) -> AsyncGenerator
     """The bytes of a blob of what is stored of it."""
     async for part in stored:
         for found in await run_sync(opener.update, part):
-            yield found
+            if found:
+                yield found
     opener.finish()
 
 

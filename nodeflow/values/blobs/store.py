@@ -18,6 +18,7 @@ from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, 
 from nodeflow.values.attachment import BINARY, Attachment
 from nodeflow.values.blobs.bucket import Bucket
 from nodeflow.values.blobs.folder import Folder
+from nodeflow.values.blobs.growing import Growing, end_of, followed, is_growing, name_of, part_of
 from nodeflow.values.blobs.parts import Content, Digest, in_parts, mapped, opened, sealed, sha256_of
 from nodeflow.values.chunks import Opener, Sealer, allowed
 from nodeflow.values.descriptor import Descriptor, is_blob_id
@@ -120,9 +121,10 @@ class BlobStore:
             digest=digest.text,
             kind=alone.kind,
             name=alone.name,
+            content_digest=sealer.digest,
         )
 
-    async def raw(self, blob_id: str) -> AsyncIterator[bytes]:
+    async def raw(self, blob_id: str) -> AsyncGenerator[Parts, None]:
         """A blob's stored bytes by its id alone, in parts, not checked.
 
         Raises:
@@ -132,8 +134,65 @@ class BlobStore:
         """
         _must_be_ids([blob_id])
         with self._failing(f"read blob {blob_id}", blob_id):
-            async for part in self._bucket.get(blob_id):
-                yield part
+            for name in await self._names(blob_id):
+                async for part in self._bucket.get(name):
+                    yield part
+
+    async def content(self, blob_id: str) -> AsyncGenerator[Parts, None]:
+        """What a blob holds by its id alone, in parts: decrypted and decompressed, but not checked otherwise.
+
+        Raises:
+            UsageError: this is no blob's id.
+            BlobMissingError: it isn't there.
+            PayloadError: its key isn't known, or a chunk of it was changed.
+            BlobStoreError: it can't be read.
+        """
+        _must_be_ids([blob_id])
+        with self._failing(f"read blob {blob_id}", blob_id):
+            for name in await self._names(blob_id):
+                async with aclosing(opened(Opener(self.frames, name), self._bucket.get(name))) as parts:
+                    async for part in parts:
+                        yield part
+
+    def grow(self, media_type: str, kind: str = "") -> Growing:
+        """A new blob that grows part by part, and can be followed from its start meanwhile.
+
+        Args:
+            media_type: what its bytes are.
+            kind: the name of the type that they are a value of.
+        """
+        growing = Growing(self._bucket, self.frames, media_type, kind)
+        self.live.add(growing)
+        return growing
+
+    async def follow(self, blob_id: str, patience: float = 600.0) -> AsyncGenerator[Parts, None]:
+        """The bytes of a blob that grows, from its start to its end, as they come.
+
+        Args:
+            blob_id: its id.
+            patience: for how many seconds nothing new may come.
+
+        Raises:
+            UsageError: this is no blob's id.
+            BlobMissingError: it was removed meanwhile, as when its writer failed.
+            BlobStoreError: it can't be read, or nothing came for so long.
+        """
+        _must_be_ids([blob_id])
+        with self._failing(f"follow blob {blob_id}", blob_id):
+            async with aclosing(followed(self._bucket, self.frames, blob_id, patience)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _names(self, blob_id: str) -> list[str]:
+        """The names under which a blob lies: its own, or those of its parts."""
+        if not is_growing(blob_id):
+            return [blob_id]
+        if (end := await end_of(self._bucket, self.frames, blob_id)) is not None:
+            return [name_of(blob_id, number) for number in range(end)]
+        found = [each.name async for each in self._bucket.found() if part_of(each.name) == blob_id]
+        if not found:
+            raise FileNotFoundError(blob_id)
+        return sorted(found)
 
     async def read(self, descriptor: Descriptor) -> bytes:
         """The whole of a blob.
@@ -181,21 +240,22 @@ class BlobStore:
         digest, blob_id, size = Digest(), descriptor.storage_id, 0
         if descriptor.size_bytes > allowed(descriptor.stored_bytes):
             raise PayloadError("$", f"blob {blob_id} claims {descriptor.size_bytes:,} bytes: a bomb?")
+        failure: PayloadError | None = None
         with self._failing(f"read blob {blob_id}", blob_id):
-            async with aclosing(digest.through(self._bucket.get(blob_id))) as stored:
-                failure: PayloadError | None = None
-                try:
-                    async with aclosing(opened(Opener(self.frames, blob_id), stored)) as parts:
-                        async for part in parts:
-                            size += len(part)
-                            if size > descriptor.size_bytes:
-                                break
-                            yield part
-                except PayloadError as error:
-                    failure = error
-                async for _ in stored:
-                    if digest.size > descriptor.stored_bytes:
-                        break
+            for name in await self._names(blob_id):
+                async with aclosing(digest.through(self._bucket.get(name))) as stored:
+                    try:
+                        async with aclosing(opened(Opener(self.frames, name), stored)) as parts:
+                            async for part in parts:
+                                size += len(part)
+                                if size > descriptor.size_bytes:
+                                    break
+                                yield part
+                    except PayloadError as error:
+                        failure = failure or error
+                    async for _ in stored:
+                        if digest.size > descriptor.stored_bytes:
+                            break
         _must_be_whole(descriptor, digest.size, digest.text)
         if failure is not None:
             raise failure
@@ -211,7 +271,9 @@ class BlobStore:
         """
         _must_be_ids(blob_ids)
         with self._failing("remove blobs"):
-            await self._bucket.delete(blob_ids)
+            grown = {blob_id for blob_id in blob_ids if is_growing(blob_id)}
+            parts = [each.name async for each in self._bucket.found() if part_of(each.name) in grown] if grown else []
+            await self._bucket.delete([*blob_ids, *parts])
 
     async def tidy(self, older_than: float) -> None:
         """Remove what writers that died so many seconds ago have left half-written.
@@ -228,10 +290,17 @@ class BlobStore:
         Raises:
             BlobStoreError: they can't be listed.
         """
+        grown: dict[str, Blob] = {}
         with self._failing("list the blobs"):
             async for found in self._bucket.found():
-                if is_blob_id(found.name):
+                blob_id = part_of(found.name)
+                if is_growing(blob_id):
+                    known = grown.get(blob_id, Blob(blob_id, 0, found.at))
+                    grown[blob_id] = Blob(blob_id, known.size + found.size, max(known.at, found.at))
+                elif is_blob_id(found.name):
                     yield Blob(found.name, found.size, found.at)
+        for blob in grown.values():
+            yield blob
 
     async def owner(self) -> str | None:
         """Whose blobs they are, as `mark` wrote it; None when nobody has.

@@ -1,0 +1,144 @@
+"""Recording: what a node gives is kept while it gives it, much of it in one blob that grows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+
+from nodeflow.engine.kept import KeptItem, changed, value_of
+from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.storage import DataStore
+from nodeflow.values import FileRefValue, RefValue, decode, digest, encode
+from nodeflow.values.blobs import Growing
+from nodeflow.values.codec import encode_text, size_of
+
+FEW_ITEMS = 100
+"""Up to so many items, and no more than `max_inline_bytes`, are kept in one entry of the cache; more in a blob."""
+
+MEDIA_TYPE = "application/jsonl"
+
+
+class Recorder:
+    """The items of one node, each as it was when the node gave it: later the node may change it.
+
+    Args:
+        store: where they are kept.
+        announce: told the id of the blob in which many items are kept, as soon as it grows.
+    """
+
+    def __init__(self, store: DataStore, announce: Callable[[str], Awaitable[object]]) -> None:
+        self.items: list[KeptItem] = []
+        """All of them; large values are references."""
+        self.size = 0
+        """How many bytes they have."""
+        self.reason = ""
+        """Why they can't be kept; empty when they can."""
+        self._store, self._announce = store, announce
+        self._digest = hashlib.blake2b(digest_size=12)
+        self._growing: Growing | None = None
+        self._blobs: dict[str, None] = {}
+        self._inline = 0
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal items; empty when they can't be kept."""
+        return "" if self.reason else self._digest.hexdigest()
+
+    async def add(self, item: KeptItem) -> None:
+        """Keep one more.
+
+        Raises:
+            BlobStoreError: it is large, or many were, and its blob can't be written.
+        """
+        try:
+            size = size_of(value_of(item))
+            item_digest = digest(item.to_data())
+            kept = await changed(item, self._as_it_is_now)
+        except PayloadError as error:
+            self.reason = self.reason or f"item {item.id}: {error}"
+            self.items.append(item)
+            return
+        line = self._line(kept)
+        self.items.append(kept)
+        self.size += size
+        self._inline += len(line)
+        self._digest.update(item_digest.encode())
+        if self._growing is not None:
+            await self._growing.write(line)
+        elif self._is_much and self._store.has_blobs and not self.reason:
+            self._growing = await self._begun()
+
+    @property
+    def _is_much(self) -> bool:
+        return len(self.items) > FEW_ITEMS or self._inline > self._store.settings.max_inline_bytes
+
+    async def finish(self) -> RefValue | None:
+        """The blob in which they are kept; None when there are few.
+
+        Raises:
+            BlobStoreError: it can't be written.
+        """
+        if self._growing is None:
+            return None
+        if self.reason:
+            await self._growing.abort()
+            return None
+        descriptor = await self._growing.finish(self._blobs)
+        return FileRefValue(None, descriptor=descriptor, blobs=self._store.blobs)
+
+    async def abort(self) -> None:
+        """Remove what was written; what can't be removed now goes by a sweep."""
+        if self._growing is not None:
+            with suppress(BlobStoreError):
+                await self._growing.abort()
+
+    async def _begun(self) -> Growing:
+        growing = await self._store.grow(MEDIA_TYPE, "stream")
+        for item in self.items:
+            await growing.write(self._line(item))
+        await growing.flush()
+        await self._announce(growing.id)
+        return growing
+
+    async def _as_it_is_now(self, value: Any) -> Any:
+        ref = await self._store.offload(value)
+        return decode(encode(value), self._store.blobs if self._store.has_blobs else None) if ref is None else ref
+
+    def _line(self, item: KeptItem) -> bytes:
+        line, blobs = encode_text(item.to_data())
+        self._blobs |= dict.fromkeys(blobs)
+        return line + b"\n"
+
+
+@asynccontextmanager
+async def recorded(store: DataStore, announce: Callable[[str], Awaitable[object]]) -> AsyncIterator[Recorder]:
+    """A recorder, which removes what it has written when the block raises."""
+    recorder = Recorder(store, announce)
+    try:
+        yield recorder
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await recorder.abort()
+        raise
+
+
+async def items_of(stream: RefValue) -> list[KeptItem]:
+    """The items of a blob in which many are kept.
+
+    Raises:
+        BlobMissingError, BlobDamagedError, BlobStoreError: it can't be read.
+    """
+    return [KeptItem.from_data(data) for data in await stream.read()]
+
+
+async def lines_of(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """The lines of bytes that come in parts."""
+    rest = b""
+    async for part in parts:
+        *lines, rest = (rest + bytes(part)).split(b"\n")
+        for line in lines:
+            yield line
