@@ -12,13 +12,6 @@ from nodeflow.engine.plan import Channel
 from nodeflow.engine.results import dead_letter, dead_queue, enveloped, in_words
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.storage import DataStore
-from nodeflow.values import Encoded, RefValue
-from nodeflow.values.codec import prepare
-
-
-def _any(ref: RefValue) -> bool:
-    """References are looked at one by one, in `DataStore.prepare`."""
-    return True
 
 
 @frozen
@@ -49,9 +42,8 @@ class Packing:
         if content is None and channel is not None:
             return None
         try:
-            data = prepare(content, needs_blob=_any)
-            if type(data) is bytes and len(data) <= self.store.settings.max_inline_bytes:
-                return Encoded(data)
+            if (data := self.store.encode(content)) is not None:
+                return data
             if channel is not None:
                 content = await self._offloaded(content)
             return await self.store.prepare(queue, content)

@@ -24,7 +24,7 @@ from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
 from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep
-from nodeflow.values import RefValue
+from nodeflow.values import Encoded, RefValue
 from nodeflow.values.blobs import BlobStore, Growing
 
 
@@ -180,6 +180,14 @@ class DataStore:
         await self._payloads.claim()
         return growing
 
+    def encode(self, value: Any) -> Encoded | None:
+        """A value encoded, so that it may be changed afterwards; None when it is large, or has bytes beside its JSON.
+
+        Raises:
+            PayloadError: it can't be sent.
+        """
+        return self._payloads.encode_bare(value)
+
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it will lie in a queue, its blob written: whatever is pushed or committed there may be this.
 
@@ -261,7 +269,7 @@ class DataStore:
         self._keys = Keys(prefix)
         self._owns_connection = True
         self._payloads = payloads or Payloads.of(
-            connection.settings, connection.keeper, partial(keep_in_use, connection)
+            connection.settings, connection.keeper, partial(keep_in_use, connection), connection.stats
         )
         if payloads is None and self._payloads.blobs is not None:
             self._payloads.claims.append(partial(claim_place, connection, self._payloads.blobs))

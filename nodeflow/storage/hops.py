@@ -22,7 +22,6 @@ from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.outgoing import COMMAND_BYTES
 from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
-from nodeflow.values import decode_each
 
 _LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
 _OVERDUE_SECONDS = 1.0
@@ -345,7 +344,7 @@ async def _opened(
     if not envelopes:
         with suppress(PayloadError):
             ids = [f"{lease_id}.{place}" for place in range(len(elements))]
-            return list(map(Item, ids, decode_each(elements, payloads.blobs))), range(len(elements)), []
+            return list(map(Item, ids, payloads.decode_each(elements))), range(len(elements)), []
     return await _opened_each(payloads, queue, lease_id, envelopes, elements)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any, Self
 
 import anyio
@@ -13,10 +14,11 @@ from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import values_of
 from nodeflow.storage.keeping import InFlight, Keeper
-from nodeflow.values import decode
+from nodeflow.values import Encoded, decode, decode_each
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.bundle import Bundle
 from nodeflow.values.codec import prepare
+from nodeflow.values.counts import ValueCounts
 from nodeflow.values.descriptor import EXTERNAL, Descriptor
 from nodeflow.values.frames import Frames, is_framed
 from nodeflow.values.offload import offload, restore
@@ -37,6 +39,10 @@ class _Referring(bytes):
     """A stored payload that refers to blobs, which are in this process's hands for as long as this lives."""
 
     in_flight: InFlight
+
+
+def _any(ref: RefValue) -> bool:
+    return True
 
 
 async def _keep_nothing(blobs: Iterable[str]) -> None:
@@ -63,6 +69,7 @@ class Payloads:
     keeper: Keeper = field(factory=Keeper, repr=False, eq=False)
     keep: Callable[[Iterable[str]], Awaitable[object]] = field(default=_keep_nothing, repr=False, eq=False)
     """Says to the server that blobs are in use."""
+    counts: ValueCounts = field(factory=ValueCounts, repr=False, eq=False)
     claims: list[Callable[[], Awaitable[object]]] = field(factory=list, repr=False, eq=False)
     """What is to be done before the first blob is written."""
     most: int = field(init=False, repr=False)
@@ -80,13 +87,19 @@ class Payloads:
         object.__setattr__(self, "_bare", -1 if settings.encryption_keys else min(self._inline, above))
 
     @classmethod
-    def of(cls, settings: Settings, keeper: Keeper, keep: Callable[[Iterable[str]], Awaitable[object]]) -> Self:
+    def of(
+        cls,
+        settings: Settings,
+        keeper: Keeper,
+        keep: Callable[[Iterable[str]], Awaitable[object]],
+        counts: ValueCounts,
+    ) -> Self:
         """As the settings say; `keep` says to the server that blobs are in use."""
         frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
         blobs = None
         if settings.blobs is not None:
-            blobs = BlobStore.open(settings.blobs, frames, settings.max_inline_bytes, keeper.live)
-        return cls(settings, frames, blobs, keeper, keep)
+            blobs = BlobStore.open(settings.blobs, frames, settings.max_inline_bytes, keeper.live, counts)
+        return cls(settings, frames, blobs, keeper, keep, counts)
 
     async def pack(self, value: Any, place: str) -> bytes:
         """A value as it is stored.
@@ -97,10 +110,19 @@ class Payloads:
         """
         if type(value) is Stored or type(value) is _Referring:
             return value
+        began = perf_counter()
         data = prepare(value, self._needs_blob)
+        self.counts.encoded([_size(data)], perf_counter() - began)
         if isinstance(data, Bundle) or len(data) > self._bare:
             return await self._packed(value, data, place)
         return data
+
+    def encode_bare(self, value: Any) -> Encoded | None:
+        """A value encoded, so that it may be changed afterwards; None when more than that is to be done with it."""
+        began = perf_counter()
+        data = prepare(value, _any)
+        self.counts.encoded([_size(data)], perf_counter() - began)
+        return None if isinstance(data, Bundle) or len(data) > self._inline else Encoded(data)
 
     async def pack_ready(self, value: Any, place: str) -> bytes:
         """A value as `pack` stores it, and as it may be given to `pack` again for the same place."""
@@ -143,6 +165,7 @@ class Payloads:
             BlobStoreError: one is large, and its blob can't be written.
         """
         packed: list[bytes] = []
+        began, paused = perf_counter(), 0.0
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
                 if type(value) is Stored or type(value) is _Referring:
@@ -150,11 +173,14 @@ class Payloads:
                     continue
                 data = prepare(value, self._needs_blob)
                 if isinstance(data, Bundle) or len(data) > self._bare:
+                    since = perf_counter()
                     data = await self._packed(value, data, place)
+                    paused += perf_counter() - since
                 packed.append(data)
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__
+        self.counts.encoded(list(map(len, packed)), perf_counter() - began - paused)
         return packed
 
     async def unpack(self, data: bytes, place: str) -> Any:
@@ -166,7 +192,23 @@ class Payloads:
         """
         if is_framed(data):
             data = self.frames.unpack(data, place)
-        return await self._fetched(data) if data.startswith(EXTERNAL) else decode(data, self.blobs)
+        if data.startswith(EXTERNAL):
+            return await self._fetched(data)
+        began = perf_counter()
+        value = decode(data, self.blobs)
+        self.counts.decoded([len(data)], perf_counter() - began)
+        return value
+
+    def decode_each(self, elements: Sequence[bytes]) -> list[Any]:
+        """The values of bare payloads, decoded together.
+
+        Raises:
+            PayloadError: one of them isn't bare, or can't be decoded.
+        """
+        began = perf_counter()
+        values = decode_each(elements, self.blobs)
+        self.counts.decoded(list(map(len, elements)), perf_counter() - began)
+        return values
 
     async def unpack_each(self, elements: Sequence[bytes], place: str) -> list[Any]:
         """The values of stored payloads, the blobs among them fetched together; of a bad one the `PayloadError`.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import define, evolve
+from attrs import asdict, define, evolve
+
+from nodeflow.values.counts import ValueCounts
 
 
 @define(kw_only=True)
-class Stats:
-    """Counts of one process since its store was opened; `store.stats()` gives a copy.
+class Stats(ValueCounts):
+    """Counts of one process since its store was opened, with those of `ValueCounts`; `store.stats()` gives a copy.
 
     Args:
         pushes: items pushed, those of hops included.
@@ -50,4 +52,5 @@ class Stats:
 
     def copy(self) -> Stats:
         """The counts as they are now."""
-        return evolve(self)
+        histograms = {name: each.copy() for name, each in asdict(self, recurse=False).items() if hasattr(each, "copy")}
+        return evolve(self, **histograms)

@@ -67,8 +67,11 @@ async def sweep(
     old = [blob for blob in every if now - blob.at > timedelta(seconds=older_than)]
     used = await _used(connection) if old else set()
     unused = [blob for blob in old if blob.id not in used]
+    blobs.counts.blobs_orphaned += len(unused)
     if not is_dry:
         await blobs.delete([blob.id for blob in unused])
+        blobs.counts.blobs_swept += len(unused)
+        blobs.counts.blob_bytes_swept += sum(blob.size for blob in unused)
         await blobs.tidy(older_than)
     return Swept(unused, len(old) - len(unused), len(every) - len(old))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
 from attrs import evolve
 
-from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.errors import BlobStoreError, NodeflowError, PayloadError
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.bundle import MEDIA_TYPE, Bundle, as_attachment
 from nodeflow.values.codec import decode, decode_kind
@@ -25,7 +27,8 @@ async def offload(blobs: BlobStore, data: bytes | Bundle) -> Descriptor:
     Raises:
         BlobStoreError: it can't be written.
     """
-    descriptor = await blobs.write(new_blob_id(), as_attachment(data))
+    with counting_failures(blobs, "descriptor_write_failures"):
+        descriptor = await blobs.write(new_blob_id(), as_attachment(data))
     return evolve(descriptor, blobs=tuple(data.blobs)) if isinstance(data, Bundle) else descriptor
 
 
@@ -38,6 +41,21 @@ async def restore(blobs: BlobStore, descriptor: Descriptor) -> Any:
         PayloadError: it can't be read.
         BlobStoreError: the place can't be read.
     """
+    with counting_failures(blobs, "descriptor_restore_failures"):
+        return await _restored(blobs, descriptor)
+
+
+@contextmanager
+def counting_failures(blobs: BlobStore, name: str) -> Iterator[None]:
+    """Add to a count of failures when the block raises."""
+    try:
+        yield
+    except NodeflowError:
+        setattr(blobs.counts, name, getattr(blobs.counts, name) + 1)
+        raise
+
+
+async def _restored(blobs: BlobStore, descriptor: Descriptor) -> Any:
     if descriptor.kind == "file":
         return await _file(blobs, descriptor)
     if descriptor.kind == "stream":

@@ -22,7 +22,7 @@ from nodeflow.values.descriptor import INLINE, Descriptor, Inline, new_blob_id
 from nodeflow.values.files import File, parts_of_file, private_folder
 from nodeflow.values.frames import Parts
 from nodeflow.values.kinds import Kind
-from nodeflow.values.offload import restore
+from nodeflow.values.offload import counting_failures, restore
 from nodeflow.values.registry import TYPES
 
 Hint = Literal["memory", "json", "file"]
@@ -159,14 +159,17 @@ class RefValue(ABC):
         """
         if self.is_in(blobs):
             return
-        if self.descriptor is None:
-            descriptor = await blobs.write(new_blob_id(), self.attachment())
-        else:
-            async with aclosing(self.open()) as parts:
-                copied = await blobs.write(new_blob_id(), parts, media_type=self.descriptor.media_type)
-            descriptor = evolve(copied, kind=self.descriptor.kind, name=self.descriptor.name)
+        with counting_failures(blobs, "descriptor_write_failures"):
+            descriptor = await self._written(blobs)
         self.descriptor, self.blobs = evolve(descriptor, blobs=tuple(self._blobs_within())), blobs
         blobs.live.add(self)
+
+    async def _written(self, blobs: BlobStore) -> Descriptor:
+        if self.descriptor is None:
+            return await blobs.write(new_blob_id(), self.attachment())
+        async with aclosing(self.open()) as parts:
+            copied = await blobs.write(new_blob_id(), parts, media_type=self.descriptor.media_type)
+        return evolve(copied, kind=self.descriptor.kind, name=self.descriptor.name)
 
     async def to_descriptor(self, blobs: BlobStore | None = None) -> dict[str, Any]:
         """What it travels as: a dict that JSON holds, with the value in it up to `max_inline_bytes`, else its blob.

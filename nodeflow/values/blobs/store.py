@@ -8,7 +8,6 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
 
 from anyio.to_thread import run_sync
@@ -17,17 +16,16 @@ from attrs import frozen
 from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, PayloadError, UsageError
 from nodeflow.values.attachment import BINARY, Attachment
 from nodeflow.values.blobs.bucket import Bucket
-from nodeflow.values.blobs.folder import Folder
 from nodeflow.values.blobs.growing import Growing, end_of, followed, is_growing, name_of, part_of
 from nodeflow.values.blobs.parts import Content, Digest, in_parts, mapped, opened, sealed, sha256_of
+from nodeflow.values.blobs.places import bucket_at
 from nodeflow.values.chunks import Opener, Sealer, allowed
+from nodeflow.values.counts import ValueCounts
 from nodeflow.values.descriptor import Descriptor, is_blob_id
 from nodeflow.values.frames import Frames, Parts, is_framed
 
 _OWNER = "owner"
 """The name under which it stands whose blobs they are."""
-
-_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
 
 
 @frozen
@@ -53,6 +51,7 @@ class BlobStore:
         frames: how they are compressed and encrypted; None is not at all.
         max_inline_bytes: up to which size a value needs no blob.
         live: where the handles of blobs are noted that this process has.
+        counts: what counts what is done.
     """
 
     def __init__(
@@ -61,11 +60,13 @@ class BlobStore:
         frames: Frames | None = None,
         max_inline_bytes: int = 1 << 20,
         live: WeakSet[Any] | None = None,
+        counts: ValueCounts | None = None,
     ) -> None:
         self._bucket = bucket
         self.frames = frames or Frames(compress_above=None)
         self.max_inline_bytes = max_inline_bytes
         self.live: WeakSet[Any] = WeakSet() if live is None else live
+        self.counts = counts or ValueCounts()
 
     def __repr__(self) -> str:
         return f"BlobStore({self.place})"
@@ -82,6 +83,7 @@ class BlobStore:
         frames: Frames | None = None,
         max_inline_bytes: int = 1 << 20,
         live: WeakSet[Any] | None = None,
+        counts: ValueCounts | None = None,
     ) -> BlobStore:
         """The blobs at a place; nothing is read or written yet.
 
@@ -91,11 +93,12 @@ class BlobStore:
             frames: how they are compressed and encrypted; None is not at all.
             max_inline_bytes: up to which size a value needs no blob.
             live: where the handles of blobs are noted that this process has.
+            counts: what counts what is done.
 
         Raises:
             ValueError: the URL is of none of these kinds, or what it needs from the environment is wrong.
         """
-        return cls(_bucket_at(url), frames, max_inline_bytes, live)
+        return cls(bucket_at(url), frames, max_inline_bytes, live, counts)
 
     async def write(self, blob_id: str, content: Content, *, media_type: str = BINARY) -> Descriptor:
         """Write a blob, which is there as a whole or not at all.
@@ -113,6 +116,8 @@ class BlobStore:
         digest, sealer = Digest(), Sealer(self.frames, blob_id, is_mapped=is_mapped)
         with self._failing(f"write blob {blob_id}"):
             await self._bucket.put(blob_id, digest.through(sealed(sealer, content)))
+        self.counts.blobs_written += 1
+        self.counts.blob_bytes_written += digest.size
         return Descriptor(
             storage_id=blob_id,
             size_bytes=sealer.size,
@@ -226,6 +231,7 @@ class BlobStore:
         if is_framed(found[:8].tobytes()):
             return memoryview(bytearray(await self.read(descriptor)))
         _must_be_whole(descriptor, len(found), await run_sync(sha256_of, found))
+        self._count_read(len(found))
         return found
 
     async def stream(self, descriptor: Descriptor) -> AsyncGenerator[Parts, None]:
@@ -257,6 +263,7 @@ class BlobStore:
                         if digest.size > descriptor.stored_bytes:
                             break
         _must_be_whole(descriptor, digest.size, digest.text)
+        self._count_read(digest.size)
         if failure is not None:
             raise failure
         if size != descriptor.size_bytes:
@@ -349,6 +356,10 @@ class BlobStore:
             raise BlobStoreError(f"the blobs in {self.place} have no URLs: only those in an object store do")
         return url
 
+    def _count_read(self, size: int) -> None:
+        self.counts.blobs_read += 1
+        self.counts.blob_bytes_read += size
+
     @contextmanager
     def _failing(self, what: str, blob_id: str = "") -> Iterator[None]:
         try:
@@ -359,21 +370,6 @@ class BlobStore:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
         except OSError as error:
             raise BlobStoreError(f"{what} in {self.place}: {error}") from error
-
-
-def _bucket_at(url: str | Path) -> Bucket:
-    parts = urlsplit(str(url))
-    if isinstance(url, Path) or parts.scheme in ("", "file"):
-        return Folder(Path(unquote(parts.path) if parts.scheme == "file" else url))
-    if parts.scheme not in _SCHEMES:
-        raise ValueError(f"blobs can't lie at {parts.scheme}://: give a folder, or {', '.join(_SCHEMES)}")
-    from nodeflow.values.blobs.remote import Remote
-
-    try:
-        return Remote(str(url))
-    except Exception as error:
-        reason = str(error).splitlines()[0].replace(str(url), "the URL")
-        raise ValueError(f"blobs can't lie at {parts.scheme}://{parts.hostname or ''}: {reason}") from None
 
 
 def _must_be_ids(blob_ids: Sequence[str]) -> None:

@@ -1,0 +1,112 @@
+"""What a process has done with values and blobs so far: counts, and histograms of sizes and times."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import define, field
+
+
+@define
+class Histogram:
+    """How often which amounts occurred, by powers of two.
+
+    Args:
+        unit: what the amounts are counted in, as in 1 byte or 1e-6 seconds.
+        buckets: by place, how often an amount below `2 ** place` units, and not below half of that, occurred.
+        total: the sum of all amounts.
+    """
+
+    unit: float = 1
+    buckets: list[int] = field(factory=lambda: [0] * 64)
+    total: float = 0
+
+    @property
+    def count(self) -> int:
+        """How many amounts there were."""
+        return sum(self.buckets)
+
+    @property
+    def mean(self) -> float:
+        """Their mean; 0 when there were none."""
+        return self.total / self.count if self.count else 0.0
+
+    def quantile(self, part: float) -> float:
+        """The amount that so many of them, as 0.99, don't exceed: the upper end of the bucket in which it lies."""
+        left = part * self.count
+        for power, times in enumerate(self.buckets):
+            left -= times
+            if times and left <= 0:
+                return float(2**power * self.unit)
+        return 0.0
+
+    def add(self, amount: float, times: int = 1) -> None:
+        """Count an amount that occurred so many times."""
+        self.buckets[int(amount / self.unit).bit_length()] += times
+        self.total += amount * times
+
+    def add_each(self, amounts: list[int]) -> None:
+        """Count amounts of 1 unit."""
+        for power, times in Counter(map(int.bit_length, amounts)).items():
+            self.buckets[power] += times
+        self.total += sum(amounts)
+
+    def copy(self) -> Histogram:
+        """The counts as they are now."""
+        return Histogram(self.unit, list(self.buckets), self.total)
+
+
+def _seconds() -> Histogram:
+    return Histogram(1e-6)
+
+
+@define(kw_only=True)
+class ValueCounts:
+    """What was done with values and blobs.
+
+    Args:
+        encode_bytes: how large values were when they were encoded.
+        encode_seconds: how long that took for each.
+        decode_bytes: how large payloads were that were decoded.
+        decode_seconds: how long that took for each.
+        blobs_written: blobs written.
+        blob_bytes_written: what was stored of them, in bytes.
+        blobs_read: blobs read.
+        blob_bytes_read: what was stored of them, in bytes.
+        blobs_orphaned: blobs that sweeps found to be old and of no use to anybody.
+        blobs_swept: those of them that were removed.
+        blob_bytes_swept: their bytes.
+        descriptor_write_failures: values that could not be written to a blob.
+        descriptor_restore_failures: values that could not be read from the blob that their descriptor names.
+    """
+
+    encode_bytes: Histogram = field(factory=Histogram)
+    encode_seconds: Histogram = field(factory=_seconds)
+    decode_bytes: Histogram = field(factory=Histogram)
+    decode_seconds: Histogram = field(factory=_seconds)
+    blobs_written: int = 0
+    blob_bytes_written: int = 0
+    blobs_read: int = 0
+    blob_bytes_read: int = 0
+    blobs_orphaned: int = 0
+    blobs_swept: int = 0
+    blob_bytes_swept: int = 0
+    descriptor_write_failures: int = 0
+    descriptor_restore_failures: int = 0
+
+    def encoded(self, sizes: list[int], seconds: float) -> None:
+        """Count values that were encoded together."""
+        _count(sizes, seconds, self.encode_bytes, self.encode_seconds)
+
+    def decoded(self, sizes: list[int], seconds: float) -> None:
+        """Count payloads that were decoded together."""
+        _count(sizes, seconds, self.decode_bytes, self.decode_seconds)
+
+
+def _count(sizes: list[int], seconds: float, of_sizes: Histogram, of_times: Histogram) -> None:
+    if len(sizes) == 1:
+        of_sizes.add(sizes[0])
+        of_times.add(seconds)
+    elif sizes:
+        of_sizes.add_each(sizes)
+        of_times.add(seconds / len(sizes), len(sizes))
