@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -65,6 +66,26 @@ class Project:
         if status is not None:
             assert done.returncode == status, f"exit status {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
+
+    def on_a_terminal(self, *arguments: str) -> str:
+        """What `nodeflow` shows on a terminal when it is run to its end."""
+        outer, inner = pty.openpty()
+        shown = b""
+        with subprocess.Popen(
+            self._command("nodeflow", arguments),
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=inner,
+            stderr=inner,
+        ) as process:
+            os.close(inner)
+            with suppress(OSError):  # how Linux says that the other end is closed
+                while part := os.read(outer, 65536):
+                    shown += part
+        os.close(outer)
+        assert process.returncode == 0, shown.decode()
+        return shown.decode()
 
     @contextmanager
     def started(self, *arguments: str, program: str = "nodeflow") -> Iterator[subprocess.Popen[str]]:

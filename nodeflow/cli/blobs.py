@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import anyio
 import typer
 
+from nodeflow.cli.bars import bars
 from nodeflow.cli.common import Json, age_text, as_json, plural, size_text
 from nodeflow.errors import UsageError
 from nodeflow.storage import DataStore
@@ -38,19 +39,23 @@ def list_blobs(json: Json = False) -> None:
 @app.command()
 def get(
     blob: BlobId,
-    to: Annotated[Path | None, typer.Option("--to", help="The file to write; standard output when left out.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", help="The file to write; standard output when left out.")
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="The bytes as they are stored: compressed, encrypted.")
+    ] = False,
 ) -> None:
-    """Write the bytes of a blob, as they are stored, to a file or to standard output."""
+    """Write what a blob holds, decrypted and decompressed, to a file or to standard output."""
 
     async def copy(store: DataStore) -> None:
-        with nullcontext(sys.stdout.buffer) if to is None else to.open("xb") as file:
-            async for part in store.blobs.raw(blob):
-                file.write(part)
+        parts = store.blobs.raw(blob) if stored else store.blobs.content(blob)
+        async with aclosing(parts):
+            with bars(store), nullcontext(sys.stdout.buffer) if to is None else _new(to) as file:
+                async for part in parts:
+                    file.write(part)
 
-    try:
-        _with_store(copy)
-    except FileExistsError:
-        raise UsageError(f"{to} is there already: name another file") from None
+    _with_store(copy)
 
 
 @app.command()
@@ -86,6 +91,21 @@ def stats(json: Json = False) -> None:
     size, place = sum(blob.size for blob in found), _with_store(_place)
     data = {"place": place, "blobs": len(found), "bytes": size}
     typer.echo(as_json(data) if json else f"{plural(len(found), 'blob')}, {size_text(size)}, in {place}")
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[BinaryIO]:
+    """A new file, which goes again when the block raises."""
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        raise UsageError(f"{path} is there already: name another file") from None
+    with file:
+        try:
+            yield file
+        except BaseException:
+            path.unlink()
+            raise
 
 
 async def _all(store: DataStore) -> list[Blob]:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import typer
 
+from nodeflow.cli.bars import bars
 from nodeflow.engine import FlowEngine, load_graph
 from nodeflow.engine.streams import ungrouped
 from nodeflow.engine.traces import safe_text
 from nodeflow.errors import PayloadError
+from nodeflow.storage import DataStore
 from nodeflow.values import is_plain, to_tree
 
 T = TypeVar("T")
@@ -34,8 +36,9 @@ def with_engine(target: str, work: Callable[[FlowEngine], Awaitable[T]]) -> T:
     graph, source = load_graph(target)
 
     async def run() -> T:
-        async with FlowEngine(graph, source=source) as engine:
-            return await work(engine)
+        async with DataStore.open() as store:
+            with bars(store):
+                return await work(FlowEngine(graph, store, source=source))
 
     with ungrouped():
         return anyio.run(run)

@@ -52,7 +52,9 @@ def test_large_values_of_a_job_go_through_blobs_which_can_be_looked_at_and_swept
         "bytes": sum(blob["size"] for blob in listed),
     }
     project.run("blobs", "get", listed[0]["id"], "--to", "copy")
-    assert (project.folder / "copy").read_bytes() == (blobs / listed[0]["id"]).read_bytes()
+    assert len(json.loads((project.folder / "copy").read_text())) == 3_000_000
+    project.run("blobs", "get", "--stored", listed[0]["id"], "-o", "stored")
+    assert (project.folder / "stored").read_bytes() == (blobs / listed[0]["id"]).read_bytes()
     assert "is there already" in project.run("blobs", "get", listed[0]["id"], "--to", "copy", status=2).stderr
     assert "3 younger than an hour" in project.run("blobs", "sweep").stderr
     for path in blobs.glob("output_*"):
@@ -71,3 +73,33 @@ def test_blobs_are_removed_by_id_and_only_when_that_is_meant(project: Project, b
     assert "removed 1 blob" in project.run("blobs", "rm", "--yes", blob_id).stdout
     assert f"blob {blob_id} is not in {blobs}" in project.run("step", "flow.py", "show", status=1).stderr
     assert "is no id of a blob" in project.run("blobs", "get", "../flow.py", status=2).stderr
+
+
+def test_a_blob_that_is_not_there_leaves_no_file(project: Project, blobs: Path) -> None:
+    missing = "output_" + "0" * 32
+    assert f"blob {missing} is not in" in project.run("blobs", "get", missing, "-o", "copy", status=1).stderr
+    assert not (project.folder / "copy").exists()
+
+
+def test_a_person_who_waits_for_a_large_blob_sees_a_bar(project: Project, blobs: Path) -> None:
+    project.write(
+        "flow.py",
+        """
+        import os
+        from nodeflow import Graph
+
+        def large():
+            return os.urandom(100_000_000)
+
+        def size(data) -> int:
+            return len(data)
+
+        graph = Graph("TOKEN")
+        graph.add(size, graph.add(large))
+        """,
+    )
+    shown = project.on_a_terminal("step", "flow.py", "large")
+    assert "is written" in shown
+    assert "large: 1 item" in shown
+    assert "size: 1 item" in project.on_a_terminal("step", "flow.py", "size")
+    assert "is written" not in project.run("step", "flow.py", "large").stderr

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import mmap
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -23,11 +23,21 @@ Content = Attachment | Parts | Iterable[Parts] | AsyncIterable[Parts]
 _LEAST_BYTES = 1 << 20
 
 
-class Digest:
-    """The digest and size of bytes in parts, computed in a thread while they are read or written."""
+Watch = Callable[[str, str, int | None], Callable[[int], None] | None]
+"""Told of each blob that is "written" or "read", its id, and how many bytes are to come, if that is known; it may give
+what is told how many have."""
 
-    def __init__(self) -> None:
+
+class Digest:
+    """The digest and size of bytes in parts, computed in a thread while they are read or written.
+
+    Args:
+        tell: told how many bytes have gone through.
+    """
+
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
         self.size = 0
+        self._tell = tell
         self._hash = hashlib.sha256()
 
     @property
@@ -42,6 +52,8 @@ class Digest:
             if looking is not None:
                 await looking
             self.size += len(part)
+            if self._tell is not None:
+                self._tell(self.size)
             looking = asyncio.get_running_loop().run_in_executor(None, self._hash.update, part)
             yield part
         if looking is not None:

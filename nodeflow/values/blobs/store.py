@@ -17,7 +17,7 @@ from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, 
 from nodeflow.values.attachment import BINARY, Attachment
 from nodeflow.values.blobs.bucket import Bucket
 from nodeflow.values.blobs.growing import Growing, end_of, followed, is_growing, name_of, part_of
-from nodeflow.values.blobs.parts import Content, Digest, in_parts, mapped, opened, sealed, sha256_of
+from nodeflow.values.blobs.parts import Content, Digest, Watch, in_parts, mapped, opened, sealed, sha256_of
 from nodeflow.values.blobs.places import bucket_at
 from nodeflow.values.chunks import Opener, Sealer, allowed
 from nodeflow.values.counts import ValueCounts
@@ -67,6 +67,8 @@ class BlobStore:
         self.max_inline_bytes = max_inline_bytes
         self.live: WeakSet[Any] = WeakSet() if live is None else live
         self.counts = counts or ValueCounts()
+        self.watch: Watch | None = None
+        """Told how blobs are written and read; for progress bars."""
 
     def __repr__(self) -> str:
         return f"BlobStore({self.place})"
@@ -113,7 +115,8 @@ class BlobStore:
         """
         alone = content if isinstance(content, Attachment) else Attachment(media_type, 0, tuple, is_mapped=False)
         is_mapped = alone.is_mapped and self._bucket.path(blob_id) is not None
-        digest, sealer = Digest(), Sealer(self.frames, blob_id, is_mapped=is_mapped)
+        digest = Digest(self.watch and self.watch("written", blob_id, alone.size or None))
+        sealer = Sealer(self.frames, blob_id, is_mapped=is_mapped)
         with self._failing(f"write blob {blob_id}"):
             await self._bucket.put(blob_id, digest.through(sealed(sealer, content)))
         self.counts.blobs_written += 1
@@ -243,7 +246,8 @@ class BlobStore:
             PayloadError: its key isn't known, or it claims to be too large.
             BlobStoreError: it can't be read.
         """
-        digest, blob_id, size = Digest(), descriptor.storage_id, 0
+        blob_id, size = descriptor.storage_id, 0
+        digest = Digest(self.watch and self.watch("read", blob_id, descriptor.stored_bytes))
         if descriptor.size_bytes > allowed(descriptor.stored_bytes):
             raise PayloadError("$", f"blob {blob_id} claims {descriptor.size_bytes:,} bytes: a bomb?")
         failure: PayloadError | None = None
