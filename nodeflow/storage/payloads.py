@@ -41,7 +41,7 @@ class _Referring(bytes):
     in_flight: InFlight
 
 
-def _any(ref: RefValue) -> bool:
+def _any(ref: RefValue, size: int) -> bool:
     return True
 
 
@@ -257,11 +257,11 @@ class Payloads:
             packed = self.frames.pack(packed, place, descriptor.every_blob())
         return self._in_hand(packed, descriptor.every_blob())
 
-    def _needs_blob(self, ref: RefValue) -> bool:
+    def _needs_blob(self, ref: RefValue, size: int) -> bool:
         """Whether a reference must have a blob of its own before it can be stored."""
         if self.blobs is None:
             return False
-        return ref.size > self.settings.max_inline_bytes if ref.descriptor is None else not ref.is_in(self.blobs)
+        return size > self.settings.max_inline_bytes if ref.descriptor is None else not ref.is_in(self.blobs)
 
     async def _saved(self, value: Any, data: bytes | Bundle) -> bytes | Bundle:
         """The value encoded when its references have blobs, of which it was said that they are in use."""

@@ -26,6 +26,7 @@ class Attachment:
         is_mapped: whether the value can lie upon a file that is mapped into memory.
         kind: the name of the type that they are a value of; empty for a payload.
         name: the name of the file that they are; else empty.
+        blobs: the ids of the blobs to which they refer.
     """
 
     media_type: str
@@ -34,6 +35,7 @@ class Attachment:
     is_mapped: bool = True
     kind: str = ""
     name: str = ""
+    blobs: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """All of them at once."""

@@ -77,7 +77,9 @@ def as_attachment(data: bytes | Bundle) -> Attachment:
     if data.alone is not None:
         return evolve(data.alone, parts=partial(sized, data.alone))
     is_mapped = any(attachment.is_mapped for attachment in data.attachments)
-    return Attachment(MEDIA_TYPE if data.attachments else JSON, data.size, data.parts, is_mapped=is_mapped)
+    return Attachment(
+        MEDIA_TYPE if data.attachments else JSON, data.size, data.parts, is_mapped, blobs=tuple(data.blobs)
+    )
 
 
 def sized(attachment: Attachment) -> Iterator[Parts]:

@@ -17,6 +17,7 @@ from attrs import evolve
 from nodeflow.errors import PayloadError
 from nodeflow.values.attachment import Attachment
 from nodeflow.values.bundle import Bundle, is_bundle, opened_bundle, parts_of
+from nodeflow.values.descriptor import Inline
 from nodeflow.values.frames import Parts
 from nodeflow.values.registry import TYPES
 from nodeflow.values.tagged import MAX_DEPTH, TYPE, dumps, read, write
@@ -62,13 +63,13 @@ def encode(value: Any) -> bytes:
     return found.to_bytes() if isinstance(found, Bundle) else found
 
 
-def prepare(value: Any, needs_blob: Callable[[Any], bool] | None = None) -> bytes | Bundle:
+def prepare(value: Any, needs_blob: Callable[[Any, int], bool] | None = None) -> bytes | Bundle:
     """Encode a value, but for the bytes that stand beside its JSON, which are not copied yet.
 
     Args:
         value: the value.
-        needs_blob: whether a reference must be saved first. When there are such, the bundle has them as `unsaved`, and
-            nothing else in it is of any use. None writes all that have no blob into the JSON.
+        needs_blob: whether a reference that has so many bytes here must be saved first. When there are such, the bundle
+            has them as `unsaved`, and nothing else in it is of any use. None writes all without a blob into the JSON.
 
     Raises:
         PayloadError: as `encode`.
@@ -120,7 +121,7 @@ def size_of(value: Any) -> int:
     """
     refs: list[Any] = []
 
-    def note(ref: Any) -> bool:
+    def note(ref: Any, size: int) -> bool:
         refs.append(ref)
         return True
 
@@ -263,7 +264,7 @@ def _ends(value: Any) -> bool:
 class _Beside:
     """Attachments and references of a value that is being encoded."""
 
-    def __init__(self, needs_blob: Callable[[Any], bool] | None) -> None:
+    def __init__(self, needs_blob: Callable[[Any, int], bool] | None) -> None:
         self.attachments: list[Attachment] = []
         self.blobs: dict[str, None] = {}
         self.unsaved: list[Any] = []
@@ -274,12 +275,12 @@ class _Beside:
         return {"part": len(self.attachments) - 1, **({"name": attachment.name} if attachment.name else {})}
 
     def refer(self, ref: Any) -> dict[str, Any]:
-        if self._needs_blob is not None and self._needs_blob(ref):
+        alone = ref.attachment() if ref.descriptor is None else None
+        if self._needs_blob is not None and self._needs_blob(ref, alone.size if alone else 0):
             self.unsaved.append(ref)
             return {}
-        descriptor = ref.descriptor_now()
-        self.blobs |= dict.fromkeys(ref.every_blob())
-        return {"descriptor": descriptor}
+        self.blobs |= dict.fromkeys(alone.blobs if alone else ref.descriptor.every_blob())
+        return {"descriptor": Inline.of(alone).to_data() if alone else ref.descriptor.to_data()}
 
 
 class _Hashing:

@@ -13,7 +13,7 @@ import orjson
 from attrs import asdict, frozen
 
 from nodeflow.errors import PayloadError
-from nodeflow.values.attachment import JSON
+from nodeflow.values.attachment import JSON, Attachment
 
 EXTERNAL = b'{"type":"external_ref"'
 """How a descriptor begins; nothing else that is stored does."""
@@ -117,6 +117,13 @@ class Inline:
     kind: str = ""
     name: str = ""
     blobs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, alone: Attachment) -> Self:
+        """A descriptor that holds these bytes."""
+        return cls(
+            content=alone.to_bytes(), media_type=alone.media_type, kind=alone.kind, name=alone.name, blobs=alone.blobs
+        )
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept: a dict that JSON holds."""

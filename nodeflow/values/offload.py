@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
-from attrs import evolve
 
 from nodeflow.errors import BlobStoreError, NodeflowError, PayloadError
 from nodeflow.values.blobs import BlobStore
@@ -28,8 +27,7 @@ async def offload(blobs: BlobStore, data: bytes | Bundle) -> Descriptor:
         BlobStoreError: it can't be written.
     """
     with counting_failures(blobs, "descriptor_write_failures"):
-        descriptor = await blobs.write(new_blob_id(), as_attachment(data))
-    return evolve(descriptor, blobs=tuple(data.blobs)) if isinstance(data, Bundle) else descriptor
+        return await blobs.write(new_blob_id(), as_attachment(data))
 
 
 async def restore(blobs: BlobStore, descriptor: Descriptor) -> Any:

@@ -161,7 +161,7 @@ class RefValue(ABC):
             return
         with counting_failures(blobs, "descriptor_write_failures"):
             descriptor = await self._written(blobs)
-        self.descriptor, self.blobs = evolve(descriptor, blobs=tuple(self._blobs_within())), blobs
+        self.descriptor, self.blobs = descriptor, blobs
         blobs.live.add(self)
 
     async def _written(self, blobs: BlobStore) -> Descriptor:
@@ -169,7 +169,7 @@ class RefValue(ABC):
             return await blobs.write(new_blob_id(), self.attachment())
         async with aclosing(self.open()) as parts:
             copied = await blobs.write(new_blob_id(), parts, media_type=self.descriptor.media_type)
-        return evolve(copied, kind=self.descriptor.kind, name=self.descriptor.name)
+        return evolve(copied, kind=self.descriptor.kind, name=self.descriptor.name, blobs=self.descriptor.blobs)
 
     async def to_descriptor(self, blobs: BlobStore | None = None) -> dict[str, Any]:
         """What it travels as: a dict that JSON holds, with the value in it up to `max_inline_bytes`, else its blob.
@@ -181,9 +181,12 @@ class RefValue(ABC):
             PayloadError: it can't be sent, or is too large and there are no blobs.
             BlobStoreError: the blob can't be written.
         """
-        if self.descriptor is None and self.size > (1 << 20 if blobs is None else blobs.max_inline_bytes):
+        if self.descriptor is None:
+            alone = self.attachment()
+            if alone.size <= (1 << 20 if blobs is None else blobs.max_inline_bytes):
+                return Inline.of(alone).to_data()
             if blobs is None:
-                raise PayloadError("$", f"{self.size:,} bytes: a descriptor of so many needs blobs")
+                raise PayloadError("$", f"{alone.size:,} bytes: a descriptor of so many needs blobs")
             await self.save(blobs)
         return self.descriptor_now()
 
@@ -195,25 +198,17 @@ class RefValue(ABC):
         """
         if self.descriptor is not None:
             return self.descriptor.to_data()
-        alone = self.attachment()
-        content, within = b"".join(alone.parts()), tuple(self._blobs_within())
-        return Inline(
-            content=content, media_type=alone.media_type, kind=alone.kind, name=alone.name, blobs=within
-        ).to_data()
+        return Inline.of(self.attachment()).to_data()
 
     def every_blob(self) -> tuple[str, ...]:
         """The ids of all blobs that its descriptor refers to."""
-        return tuple(self._blobs_within()) if self.descriptor is None else self.descriptor.every_blob()
+        return self.attachment().blobs if self.descriptor is None else self.descriptor.every_blob()
 
     def digest(self) -> str:
         """Equal for equal bytes, wherever these lie."""
         if self.descriptor is not None:
             return self.descriptor.content_digest or self.descriptor.digest
         return self.attachment().digest()
-
-    def _blobs_within(self) -> tuple[str, ...]:
-        """The blobs that its value refers to."""
-        return ()
 
 
 class MemoryRefValue(RefValue):
@@ -237,10 +232,6 @@ class MemoryRefValue(RefValue):
     def attachment(self) -> Attachment:
         """Its bytes."""
         return as_attachment(prepare(self._value))
-
-    def _blobs_within(self) -> tuple[str, ...]:
-        data = prepare(self._value)
-        return tuple(data.blobs) if isinstance(data, Bundle) else ()
 
 
 class JsonRefValue(RefValue):
@@ -268,10 +259,7 @@ class JsonRefValue(RefValue):
     def attachment(self) -> Attachment:
         """Its bytes."""
         media_type = MEDIA_TYPE if is_bundle(self._data) else JSON
-        return Attachment(media_type, len(self._data), lambda: [self._data], is_mapped=False)
-
-    def _blobs_within(self) -> tuple[str, ...]:
-        return self._within
+        return Attachment(media_type, len(self._data), lambda: [self._data], False, blobs=self._within)
 
 
 class FileRefValue(RefValue):
@@ -280,7 +268,6 @@ class FileRefValue(RefValue):
     Args:
         attachment: its bytes, where they lie in this process; else None.
         value: the value, where it is at hand.
-        within: the ids of the blobs that it refers to.
         descriptor: what is known of its blob.
         blobs: where the blob lies, and those that it refers to.
     """
@@ -290,12 +277,11 @@ class FileRefValue(RefValue):
         attachment: Attachment | None,
         *,
         read: Callable[[], Any] | None = None,
-        within: Sequence[str] = (),
         descriptor: Descriptor | None = None,
         blobs: BlobStore | None = None,
     ) -> None:
         super().__init__()
-        self._attachment, self._read, self._within = attachment, read, tuple(within)
+        self._attachment, self._read = attachment, read
         self.blobs, self.descriptor = blobs, descriptor
         if descriptor is not None and blobs is not None:
             blobs.live.add(self)
@@ -311,7 +297,7 @@ class FileRefValue(RefValue):
             OSError: it can't be written.
         """
         attachment = as_attachment(data)
-        found = cls(None, within=data.blobs if isinstance(data, Bundle) else ())
+        found = cls(None)
         path = private_folder(found) / "value"
         with path.open("wb") as file:
             for part in attachment.parts():
@@ -357,9 +343,6 @@ class FileRefValue(RefValue):
         if self.blobs is None:
             raise BlobStoreError(f"the value lies in blob {self.blob_id}, but this store has no blobs: {_REMEDY}")
         return self.blobs
-
-    def _blobs_within(self) -> tuple[str, ...]:
-        return self._within
 
 
 def _itself(value: Any) -> Any:

@@ -129,6 +129,7 @@ class BlobStore:
             digest=digest.text,
             kind=alone.kind,
             name=alone.name,
+            blobs=alone.blobs,
             content_digest=sealer.digest,
         )
 
