@@ -111,7 +111,7 @@ class Payloads:
         if type(value) is Stored or type(value) is _Referring:
             return value
         began = perf_counter()
-        data = prepare(value, self._needs_blob)
+        data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
         self.counts.encoded([_size(data)], perf_counter() - began)
         if isinstance(data, Bundle) or len(data) > self._bare:
             return await self._packed(value, data, place)
@@ -120,7 +120,7 @@ class Payloads:
     def encode_bare(self, value: Any) -> Encoded | None:
         """A value encoded, so that it may be changed afterwards; None when more than that is to be done with it."""
         began = perf_counter()
-        data = prepare(value, _any)
+        data = prepare(value, _any, in_lines=self.blobs is not None)
         self.counts.encoded([_size(data)], perf_counter() - began)
         return None if isinstance(data, Bundle) or len(data) > self._inline else Encoded(data)
 
@@ -136,7 +136,7 @@ class Payloads:
             PayloadError: it can't be kept.
             BlobStoreError: its blob can't be written.
         """
-        data = prepare(value, self._needs_blob)
+        data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
         if self.blobs is None or (not isinstance(data, Bundle) and len(data) <= self._inline):
             return None
         data = await self._saved(value, data)
@@ -171,7 +171,7 @@ class Payloads:
                 if type(value) is Stored or type(value) is _Referring:
                     packed.append(value)
                     continue
-                data = prepare(value, self._needs_blob)
+                data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
                 if isinstance(data, Bundle) or len(data) > self._bare:
                     since = perf_counter()
                     data = await self._packed(value, data, place)
@@ -273,7 +273,7 @@ class Payloads:
             async with anyio.create_task_group() as tasks:
                 for ref in data.unsaved:
                     tasks.start_soon(self._save, ref)
-            data = prepare(value)
+            data = prepare(value, in_lines=True)
         if isinstance(data, Bundle) and data.blobs:
             await self.keep(data.blobs)
         return data

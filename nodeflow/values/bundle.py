@@ -33,6 +33,7 @@ class Bundle:
         blobs: the ids of the blobs that it refers to.
         alone: the only attachment, when the value is nothing else; or None.
         unsaved: the references that need a blob before the value can be encoded.
+        whole: the value in lines, when it is too large to be encoded at once; its size is an estimate.
     """
 
     json: bytes
@@ -40,6 +41,7 @@ class Bundle:
     blobs: Sequence[str] = ()
     alone: Attachment | None = None
     unsaved: Sequence[Any] = ()
+    whole: Attachment | None = None
     size: int = field(init=False)
     """How many bytes it has."""
 
@@ -47,7 +49,7 @@ class Bundle:
         end = _HEAD + len(self.json) if self.attachments else len(self.json)
         for attachment in self.attachments:
             end = _aligned(end) + attachment.size
-        object.__setattr__(self, "size", end)
+        object.__setattr__(self, "size", self.whole.size if self.whole is not None else end)
 
     def parts(self) -> Iterator[Parts]:
         """Its bytes.
@@ -56,7 +58,7 @@ class Bundle:
             PayloadError: an attachment hasn't the size that it had.
         """
         if not self.attachments:
-            yield self.json
+            yield from [self.json] if self.whole is None else self.whole.parts()
             return
         yield _MAGIC + len(self.json).to_bytes(4, "big") + self.json
         end = _HEAD + len(self.json)
@@ -74,6 +76,8 @@ def as_attachment(data: bytes | Bundle) -> Attachment:
     """A value that was encoded, as bytes: an array, table or file alone as it is, all else as its payload."""
     if not isinstance(data, Bundle):
         return Attachment(JSON, len(data), lambda: [data], is_mapped=False)
+    if data.whole is not None:
+        return data.whole
     if data.alone is not None:
         return evolve(data.alone, parts=partial(sized, data.alone))
     is_mapped = any(attachment.is_mapped for attachment in data.attachments)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from attrs import evolve
 
 from nodeflow.errors import PayloadError
-from nodeflow.values.attachment import Attachment
+from nodeflow.values.attachment import JSON, Attachment
 from nodeflow.values.bundle import Bundle, is_bundle, opened_bundle, parts_of
 from nodeflow.values.descriptor import Inline
 from nodeflow.values.frames import Parts
+from nodeflow.values.lines import LARGE_BYTES, lines_of, weight_of
 from nodeflow.values.registry import TYPES
 from nodeflow.values.tagged import MAX_DEPTH, TYPE, dumps, read, write
 
@@ -36,6 +38,9 @@ _SMALL = 512
 
 _MANY = 10_000
 """After how many lists and dicts it is made sure that none of them holds itself."""
+
+_SOME = 64
+"""Up to how many parts it isn't asked whether a value is large."""
 
 _FEW = 16
 """Up to how many parts looking at each by itself is faster than looking at all of their types."""
@@ -63,20 +68,25 @@ def encode(value: Any) -> bytes:
     return found.to_bytes() if isinstance(found, Bundle) else found
 
 
-def prepare(value: Any, needs_blob: Callable[[Any, int], bool] | None = None) -> bytes | Bundle:
+def prepare(
+    value: Any, needs_blob: Callable[[Any, int], bool] | None = None, *, in_lines: bool = False
+) -> bytes | Bundle:
     """Encode a value, but for the bytes that stand beside its JSON, which are not copied yet.
 
     Args:
         value: the value.
         needs_blob: whether a reference that has so many bytes here must be saved first. When there are such, the bundle
             has them as `unsaved`, and nothing else in it is of any use. None writes all without a blob into the JSON.
+        in_lines: whether large JSON may be encoded later, in lines.
 
     Raises:
         PayloadError: as `encode`.
     """
     if type(value) is Encoded:
         return value
-    if _is_exact(value):  # before orjson sees it, which ends the process on tuples that are nested too deep
+    if parts := _exact_parts(value):  # before orjson sees it, which ends the process on tuples that are nested too deep
+        if in_lines and parts > _SOME and (weight := _weight(value, parts)) >= LARGE_BYTES:
+            return Bundle(b"", (), whole=Attachment(JSON, weight, partial(lines_of, value), is_mapped=False))
         try:
             data = orjson.dumps(value, None, _OPTIONS)
         except (orjson.JSONEncodeError, RecursionError):
@@ -213,9 +223,9 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
-def _is_exact(value: Any) -> bool:
-    """Whether all parts are of JSON's own types, finite, not too deep, and come to an end."""
-    containers, parts = 0, [value]
+def _exact_parts(value: Any) -> int:
+    """How many parts a value has, if all are of JSON's own types, finite, not too deep, and come to an end; else 0."""
+    containers, atoms, parts = 0, 0, [value]
     for part in parts:
         kind = type(part)
         if kind in _ATOMS:
@@ -227,11 +237,19 @@ def _is_exact(value: Any) -> bool:
             containers += 1
             if len(part) <= _FEW or not _are_atoms(part):
                 parts += part
+            else:
+                atoms += len(part)
         elif kind is not float or not math.isfinite(part):
-            return False
+            return 0
         if containers == _MANY and not _ends(value):
-            return False
-    return containers <= MAX_DEPTH or containers >= _MANY or _ends(value)
+            return 0
+    is_exact = containers <= MAX_DEPTH or containers >= _MANY or _ends(value)
+    return len(parts) + atoms if is_exact else 0
+
+
+def _weight(value: Any, parts: int) -> int:
+    """About how many bytes a value has; of a smaller one less is looked at."""
+    return weight_of(value) if parts > _MANY else weight_of(value, depth=2, width=3)
 
 
 def _are_atoms(parts: list[Any]) -> bool:

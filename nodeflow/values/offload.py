@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from io import SEEK_END, BytesIO
 from typing import Any
 
 import anyio
+from anyio.to_thread import run_sync
 
 from nodeflow.errors import BlobStoreError, NodeflowError, PayloadError
 from nodeflow.values.blobs import BlobStore
@@ -14,6 +16,7 @@ from nodeflow.values.bundle import MEDIA_TYPE, Bundle, as_attachment
 from nodeflow.values.codec import decode, decode_kind
 from nodeflow.values.descriptor import Descriptor, new_blob_id
 from nodeflow.values.files import File
+from nodeflow.values.lines import LineReader, is_lines
 
 
 async def offload(blobs: BlobStore, data: bytes | Bundle) -> Descriptor:
@@ -60,8 +63,26 @@ async def _restored(blobs: BlobStore, descriptor: Descriptor) -> Any:
         return [decode(line, blobs) for line in (await blobs.read(descriptor)).splitlines()]
     if descriptor.kind:
         return decode_kind(descriptor.kind, await blobs.map(descriptor))
-    is_bundle = descriptor.media_type == MEDIA_TYPE
-    return decode(await blobs.map(descriptor) if is_bundle else await blobs.read(descriptor), blobs)
+    if descriptor.media_type == MEDIA_TYPE:
+        return decode(await blobs.map(descriptor), blobs)
+    return await _json(blobs, descriptor)
+
+
+async def _json(blobs: BlobStore, descriptor: Descriptor) -> Any:
+    """The value of JSON; what is in lines is read while it comes."""
+    async with aclosing(blobs.stream(descriptor)) as parts:
+        first = bytes(await anext(parts, b""))
+        if not is_lines(first):
+            whole = BytesIO(first)
+            whole.seek(0, SEEK_END)
+            async for part in parts:
+                whole.write(part)
+            return decode(whole.getvalue(), blobs)
+        reader = LineReader()
+        await run_sync(reader.feed, first)
+        async for part in parts:
+            await run_sync(reader.feed, bytes(part))
+    return reader.value()
 
 
 async def _file(blobs: BlobStore, descriptor: Descriptor) -> File:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import mmap
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -86,8 +86,21 @@ async def _each(content: Content) -> AsyncGenerator[memoryview, None]:
             yield memoryview(part)
     else:
         parts = iter(content.parts() if isinstance(content, Attachment) else content)
-        while (found := await run_sync(next, parts, None)) is not None:
-            yield memoryview(found)
+        while lot := await run_sync(_next_few, parts):
+            for part in lot:
+                yield part
+
+
+def _next_few(parts: Iterator[Parts]) -> list[memoryview]:
+    """The next parts, about as many as are written at once: going into a thread for each of many small ones is slow."""
+    found: list[memoryview] = []
+    size = 0
+    for part in parts:
+        found.append(memoryview(part))
+        size += len(found[-1])
+        if size >= _LEAST_BYTES:
+            break
+    return found
 
 
 async def sealed(sealer: Sealer, content: Content) -> AsyncGenerator[Parts, None]:

@@ -214,10 +214,6 @@ class BlobStore:
         """
         whole = BytesIO()
         async for part in self.stream(descriptor):
-            if not whole.tell():
-                whole.seek(descriptor.size_bytes)
-                whole.truncate()
-                whole.seek(0)
             whole.write(part)
         return whole.getvalue()
 

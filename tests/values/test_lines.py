@@ -1,0 +1,128 @@
+"""Large JSON in lines: the same value, whatever parts it comes in, and never all of its bytes at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeflow.errors import BlobDamagedError, PayloadError
+from nodeflow.storage import DataStore
+from nodeflow.values import lines
+from nodeflow.values.lines import LineReader, is_lines, lines_of
+
+PARTS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+JSON = st.recursive(PARTS, lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts), max_leaves=40)
+
+
+@pytest.fixture(scope="module")
+def short_runs() -> Iterator[None]:
+    """Lines are broken after a few bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_RUN_BYTES", 30)
+        yield
+
+
+@pytest.mark.usefixtures("short_runs")
+@given(st.lists(JSON) | st.dictionaries(st.text(), JSON), st.integers(1, 50))
+def test_what_was_written_in_lines_is_json_and_is_read(value: Any, size: int) -> None:
+    data = b"".join(lines_of(value))
+    assert is_lines(data)
+    assert orjson.loads(data) == value
+    reader = LineReader()
+    for start in range(0, len(data), size):
+        reader.feed(data[start : start + size])
+    assert reader.value() == value
+    assert orjson.dumps(reader.value()) == orjson.dumps(value), "in the same order"
+
+
+@pytest.mark.usefixtures("short_runs")
+@given(st.lists(JSON, min_size=2), st.integers(0, 10_000), st.binary(max_size=3))
+def test_damaged_lines_give_a_value_or_a_payload_error(value: Any, at: int, change: bytes) -> None:
+    data = bytearray(b"".join(lines_of(value)))
+    data[at % len(data) : at % len(data) + 2] = change
+    reader = LineReader()
+    reader.feed(bytes(data))
+    with suppress(PayloadError):
+        reader.value()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[\n", b"[\n1,2\n", b"[\n1\n}\n", b"[\n]\n3\n", b"[\n1\n]", b"]\n", b"{\n1:[\n]\n}\n"]
+)
+def test_what_was_cut_off_or_is_none_is_refused(data: bytes) -> None:
+    reader = LineReader()
+    reader.feed(data)
+    with pytest.raises(PayloadError, match="JSON in lines"):
+        reader.value()
+
+
+LARGE = {
+    "$nodeflow": [[number / 7] * 50 for number in range(30_000)],
+    "b": {"text": "ä" * 100, "n": list(range(50_000))},
+}
+
+
+async def test_large_json_goes_through_a_blob_in_lines(server_url: str, token: str, tmp_path: Path) -> None:
+    options: Any = {"blobs": str(tmp_path / "blobs"), "compress_above": None}
+    async with DataStore.from_url(server_url, prefix=f"{token}:", **options) as store:
+        await store.cache.set("large", LARGE, ttl=60)
+        (path,) = (tmp_path / "blobs").glob("output_*")
+        assert is_lines(path.read_bytes())
+        assert orjson.loads(path.read_bytes()) == LARGE
+        assert await store.cache.get("large") == LARGE
+        data = bytearray(path.read_bytes())
+        data[5_000_000] = ord("\n")
+        path.write_bytes(data)
+        with pytest.raises(BlobDamagedError, match=path.name):
+            await store.cache.get("large")
+
+
+BIG = """
+import asyncio, sys
+from nodeflow.storage import DataStore
+
+def of_process(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+
+async def main(url, prefix, folder):
+    async with DataStore.from_url(url, prefix=prefix, blobs=folder) as store:
+        await store.cache.set("warm", [[1.5] * 100] * 10_000 * 2, ttl=600)
+        await store.cache.get("warm")
+        value = [{"id": n, "title": f"title {n}", "text": f"{n} " * 300, "tags": ["a", "b"]} for n in range(150_000)]
+        open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
+        before = of_process("VmRSS")
+        await store.cache.set("big", value, ttl=600)
+        print(of_process("VmHWM") - before)
+        size = before - of_process("VmRSS")
+        del value
+        open("/proc/self/clear_refs", "w").write("5")
+        back = await store.cache.get("big")
+        print(of_process("VmHWM") - of_process("VmRSS"), len(back))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_large_json_needs_less_than_64_mb_beside_it(server_url: str, token: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BIG, server_url, f"{token}:", str(tmp_path / "blobs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    written, read, count = map(int, done.stdout.split())
+    assert count == 150_000
+    assert written < 64_000
+    assert read < 64_000
