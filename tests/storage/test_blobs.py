@@ -272,13 +272,13 @@ async def test_a_pop_that_is_cancelled_while_its_blob_is_fetched_loses_nothing(
     await blobs.queue.push_many("jobs", [LARGE, 2])
     begun = asyncio.Event()
 
-    async def hang(*_: Any) -> bytes:
+    async def hang(*_: Any) -> AsyncIterator[bytes]:
         begun.set()
         await asyncio.Event().wait()
-        return b""
+        yield b""
 
     with monkeypatch.context() as patched:
-        patched.setattr(blobs.blobs, "read", hang)
+        patched.setattr(blobs.blobs, "stream", hang)
         task = asyncio.create_task(blobs.queue.pop("jobs"))
         await begun.wait()
         task.cancel()
