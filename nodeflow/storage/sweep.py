@@ -125,7 +125,7 @@ async def _used(connection: RedisConnection) -> set[str]:
             used |= await _in_strings(connection, portion)
     for keys in queues:
         used |= await _in_queue(connection, keys)
-    return used  # last: a process says so before what refers to a blob goes elsewhere
+    return used | await _in_hand(connection)  # last: a process says so before what refers to a blob goes elsewhere
 
 
 async def _in_hand(connection: RedisConnection) -> set[str]:
@@ -156,7 +156,7 @@ async def _in_strings(connection: RedisConnection, keys: list[bytes]) -> set[str
         if (start := head.find(_MANY)) >= 0 and b"]" not in head[start:]:
             whole = await connection.call("GET", key, operation="look for blobs in use") or b""
             used.update(blob.decode() for blob in _BLOB.findall(whole, 0, whole.find(b"]", start)))
-    return used | await _in_hand(connection)
+    return used
 
 
 async def _in_queue(connection: RedisConnection, keys: tuple[str, ...]) -> set[str]:

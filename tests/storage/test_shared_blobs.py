@@ -13,6 +13,8 @@ import pytest
 
 from nodeflow.errors import PayloadError
 from nodeflow.storage import DataStore, keeping
+from nodeflow.storage import sweep as sweeping
+from nodeflow.storage.connection import RedisConnection
 from nodeflow.values import File, FileRefValue, JsonRefValue, RefValue
 from tests.storage.servers import Server
 from tests.storage.test_encryption import KEY
@@ -157,4 +159,31 @@ async def test_a_blob_that_goes_from_queue_to_queue_is_never_swept(
     await store.sweep(older_than=0)
     assert len(await ids(store)) == 1
     for name in "abc":
+        await store.queue.clear(name)
+
+
+async def test_a_blob_that_moves_behind_the_back_of_a_sweep_is_kept(
+    store: DataStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        await store.queue.push(name, RefValue.of(ARRAY))
+    await forget(store)
+    look = sweeping._in_queue
+    looked: list[str] = []
+
+    async def look_and_move(connection: RedisConnection, keys: tuple[str, ...]) -> set[str]:
+        """After the first queue was looked at, what lies in the other one goes there."""
+        used = await look(connection, keys)
+        if keys[0] in ("app:queue:a", "app:queue:b"):
+            looked.append(keys[0])
+        if len(looked) == 1 and keys[0] == looked[0]:
+            seen, other = ("a", "b") if keys[0].endswith(":a") else ("b", "a")
+            async with store.queue.lease(other, timeout=0) as lease:
+                await lease.commit(pushes={seen: [item.value for item in lease]})
+        return used
+
+    monkeypatch.setattr(sweeping, "_in_queue", look_and_move)
+    assert (await store.sweep(older_than=0)).removed == []
+    assert sorted(looked) == ["app:queue:a", "app:queue:b"]
+    for name in ("a", "b"):
         await store.queue.clear(name)
