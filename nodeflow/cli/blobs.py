@@ -12,10 +12,12 @@ import anyio
 import typer
 
 from nodeflow.cli.bars import bars
-from nodeflow.cli.common import Json, age_text, as_json, plural, size_text
+from nodeflow.cli.common import Json, age_text, as_json, plural, size_text, with_engine
+from nodeflow.engine import load_graph
 from nodeflow.errors import UsageError
 from nodeflow.storage import DataStore
 from nodeflow.values.blobs import Blob
+from nodeflow.values.descriptor import is_blob_id
 
 T = TypeVar("T")
 
@@ -25,20 +27,27 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-BlobId = Annotated[str, typer.Argument(metavar="BLOB", help="The blob's id, as `list` shows it.")]
+OfGraph = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE]", help="A graph: only the blobs that it refers to.", show_default=False),
+]
+GraphAndBlobs = Annotated[
+    list[str],
+    typer.Argument(metavar="[FILE] BLOB", help="The blob's id, as `list` shows it; with a graph, one of its blobs."),
+]
 
 
 @app.command("list")
-def list_blobs(json: Json = False) -> None:
+def list_blobs(file: OfGraph = None, json: Json = False) -> None:
     """Show all blobs, the newest first."""
-    for blob in sorted(_with_store(_all), key=lambda blob: blob.at, reverse=True):
+    for blob in sorted(_found(file), key=lambda blob: blob.at, reverse=True):
         data = {"id": blob.id, "size": blob.size, "at": blob.at.isoformat()}
         typer.echo(as_json(data) if json else f"{blob.id}  {size_text(blob.size):>10}  {age_text(blob.at)}")
 
 
 @app.command()
 def get(
-    blob: BlobId,
+    which: GraphAndBlobs,
     to: Annotated[
         Path | None, typer.Option("--to", "-o", help="The file to write; standard output when left out.")
     ] = None,
@@ -47,6 +56,9 @@ def get(
     ] = False,
 ) -> None:
     """Write what a blob holds, decrypted and decompressed, to a file or to standard output."""
+    blob, *more = _chosen(which)
+    if more:
+        raise UsageError(f"one blob at a time, not {1 + len(more)}")
 
     async def copy(store: DataStore) -> None:
         parts = store.blobs.raw(blob) if stored else store.blobs.content(blob)
@@ -60,10 +72,11 @@ def get(
 
 @app.command()
 def rm(
-    blobs: Annotated[list[str], typer.Argument(metavar="BLOB…", help="Their ids.")],
+    which: GraphAndBlobs,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """Remove blobs, whether something refers to them or not; a value that does can't be read any more."""
+    blobs = _chosen(which)
     if not yes:
         typer.confirm(f"Remove {plural(len(blobs), 'blob')} for good, whatever refers to them?", abort=True)
     _with_store(lambda store: store.blobs.delete(blobs))
@@ -72,9 +85,14 @@ def rm(
 
 @app.command()
 def sweep(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A graph of this server; all of its blobs are swept.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove what nothing in the server refers to and is older than an hour."""
+    if file is not None:
+        load_graph(file)
     swept = _with_store(lambda store: store.sweep(is_dry=dry_run))
     for blob in swept.removed:
         typer.echo(f"{blob.id}  {size_text(blob.size):>10}  {age_text(blob.at)}")
@@ -85,9 +103,9 @@ def sweep(
 
 
 @app.command()
-def stats(json: Json = False) -> None:
+def stats(file: OfGraph = None, json: Json = False) -> None:
     """Show how many blobs there are, and their size."""
-    found = _with_store(_all)
+    found = _found(file)
     size, place = sum(blob.size for blob in found), _with_store(_place)
     data = {"place": place, "blobs": len(found), "bytes": size}
     typer.echo(as_json(data) if json else f"{plural(len(found), 'blob')}, {size_text(size)}, in {place}")
@@ -106,6 +124,22 @@ def _new(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             path.unlink()
             raise
+
+
+def _found(file: str | None) -> list[Blob]:
+    """All blobs, or those that a graph refers to."""
+    return _with_store(_all) if file is None else with_engine(file, lambda engine: engine.blobs())
+
+
+def _chosen(which: list[str]) -> list[str]:
+    """The blobs that were named; behind a graph only those that it refers to."""
+    if is_blob_id(which[0]) or len(which) == 1:
+        return which
+    file, *blobs = which
+    known = {blob.id for blob in _found(file)}
+    if strange := [blob for blob in blobs if blob not in known]:
+        raise UsageError(f"{strange[0]} is no blob of {file}: `nodeflow blobs list {file}` shows those")
+    return blobs
 
 
 async def _all(store: DataStore) -> list[Blob]:

@@ -17,6 +17,7 @@ from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
 from nodeflow.graph import Graph, Kind, NodeSpec, declare_types
 from nodeflow.storage import DataStore
+from nodeflow.values.blobs import Blob
 
 
 class FlowEngine:
@@ -115,6 +116,14 @@ class FlowEngine:
         source = self._source or source_of(self.graph)
         supervisor = Supervisor(self._finished, source, self._scoped, observer or _Printer())
         return await supervisor.run(fresh=fresh)
+
+    async def blobs(self) -> list[Blob]:
+        """The blobs to which the graph's kept outputs, channels and dead letters refer.
+
+        Raises:
+            UsageError: the store has no blobs.
+        """
+        return await self._scoped.blobs_in_use()
 
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""

@@ -23,9 +23,9 @@ from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
-from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep
+from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep, used_blobs
 from nodeflow.values import Encoded, RefValue
-from nodeflow.values.blobs import BlobStore, Growing
+from nodeflow.values.blobs import Blob, BlobStore, Growing
 
 
 class DataStore:
@@ -212,6 +212,15 @@ class DataStore:
             UsageError: the store has no blobs, or the place of the blobs belongs to another database.
         """
         return await sweep(self.connection, self.blobs, older_than=older_than, is_dry=is_dry)
+
+    async def blobs_in_use(self) -> list[Blob]:
+        """The blobs that anything below the store's prefix refers to.
+
+        Raises:
+            UsageError: the store has no blobs.
+        """
+        used = await used_blobs(self.connection, self.prefix)
+        return [blob async for blob in self.blobs.list() if blob.id in used]
 
     def ledger(self, job: str) -> Ledger:
         """The counts and marks of a job."""

@@ -65,7 +65,7 @@ async def sweep(
     now = await blobs.mark(await claim_place(connection, blobs))
     every = [blob async for blob in blobs.list()]
     old = [blob for blob in every if now - blob.at > timedelta(seconds=older_than)]
-    used = await _used(connection) if old else set()
+    used = await used_blobs(connection) if old else set()
     unused = [blob for blob in old if blob.id not in used]
     blobs.counts.blobs_orphaned += len(unused)
     if not is_dry:
@@ -109,8 +109,8 @@ async def claim_place(connection: RedisConnection, blobs: BlobStore) -> str:
     return name
 
 
-async def _used(connection: RedisConnection) -> set[str]:
-    """The blobs that anything in the database refers to.
+async def used_blobs(connection: RedisConnection, prefix: str = "") -> set[str]:
+    """The blobs that anything in the database refers to, or anything under keys with a prefix.
 
     The keys are listed twice: one that comes while they are listed may be left out, but then there are others of the
     same queue, as its consumer's sign of life, when they are listed again.
@@ -118,13 +118,16 @@ async def _used(connection: RedisConnection) -> set[str]:
     used: set[str] = set()
     queues: set[tuple[str, ...]] = set()
     for _ in range(2):
-        async for portion in _keys_of(connection):
+        async for every in _keys_of(connection):
+            portion = [key for key in every if key.lstrip(b"{").startswith(prefix.lstrip("{").encode())]
             for key in portion:
                 with suppress(UnicodeDecodeError):  # then it is none of ours
                     queues.update(queue_keys(key.decode()))
             used |= await _in_strings(connection, portion)
     for keys in queues:
         used |= await _in_queue(connection, keys)
+    if prefix:
+        return used
     return used | await _in_hand(connection)  # last: a process says so before what refers to a blob goes elsewhere
 
 
@@ -146,7 +149,7 @@ async def _keys_of(connection: RedisConnection) -> AsyncIterator[list[bytes]]:
 
 
 async def _in_strings(connection: RedisConnection, keys: list[bytes]) -> set[str]:
-    kinds = await connection.pipeline([("TYPE", key) for key in keys], "look for blobs in use")
+    kinds = await connection.pipeline([("TYPE", key) for key in keys], "look for blobs in use") if keys else []
     strings = [key for key, kind in zip(keys, kinds, strict=True) if kind == b"string"]
     if not strings:
         return set()

@@ -75,6 +75,23 @@ def test_blobs_are_removed_by_id_and_only_when_that_is_meant(project: Project, b
     assert "is no id of a blob" in project.run("blobs", "get", "../flow.py", status=2).stderr
 
 
+def test_a_graph_has_the_blobs_that_its_data_refer_to(project: Project, blobs: Path) -> None:
+    project.write("flow.py", FLOW)
+    project.write("other.py", FLOW.replace('"TOKEN"', '"TOKEN-2"'))
+    project.run("step", "flow.py", "large")
+    project.run("step", "other.py", "large")
+    (own,) = [json.loads(line) for line in project.run("blobs", "list", "flow.py", "--json").stdout.splitlines()]
+    (other,) = [json.loads(line) for line in project.run("blobs", "list", "other.py", "--json").stdout.splitlines()]
+    assert own["id"] != other["id"]
+    assert json.loads(project.run("blobs", "stats", "flow.py", "--json").stdout)["blobs"] == 1
+    assert len(json.loads(project.run("blobs", "get", "flow.py", own["id"]).stdout)) == 3_000_000
+    assert "is no blob of flow.py" in project.run("blobs", "get", "flow.py", other["id"], status=2).stderr
+    assert "is no blob of flow.py" in project.run("blobs", "rm", "--yes", "flow.py", other["id"], status=2).stderr
+    assert "2 younger" in project.run("blobs", "sweep", "flow.py").stderr
+    project.run("blobs", "rm", "--yes", "flow.py", own["id"])
+    assert project.run("blobs", "list", "flow.py").stdout == ""
+
+
 def test_a_blob_that_is_not_there_leaves_no_file(project: Project, blobs: Path) -> None:
     missing = "output_" + "0" * 32
     assert f"blob {missing} is not in" in project.run("blobs", "get", missing, "-o", "copy", status=1).stderr

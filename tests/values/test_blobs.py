@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, UsageError
+from nodeflow.values import RefValue
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.descriptor import Descriptor, new_blob_id
 from tests.values.s3 import ENVIRONMENT, s3_server
@@ -104,6 +105,11 @@ async def test_a_signed_url_can_be_read_by_anybody_where_there_is_such_a_thing(b
         with pytest.raises(BlobStoreError, match="have no URLs"):
             await blobs.url(descriptor)
         return
+    ref = RefValue.of(b"a handle", hint="file")
+    with pytest.raises(UsageError, match="has no blob yet: save it first"):
+        await blobs.url(ref)
+    await ref.save(blobs)
+    assert ref.blob_id in await blobs.url(ref)
     url = await blobs.url(descriptor, expires=60)
     assert "Expires=60" in url
 

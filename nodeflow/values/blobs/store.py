@@ -7,7 +7,7 @@ from contextlib import aclosing, contextmanager
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from anyio.to_thread import run_sync
@@ -26,6 +26,12 @@ from nodeflow.values.frames import Frames, Parts, is_framed
 
 _OWNER = "owner"
 """The name under which it stands whose blobs they are."""
+
+
+class HasBlob(Protocol):
+    """A reference."""
+
+    descriptor: Descriptor | None
 
 
 @frozen
@@ -341,16 +347,20 @@ class BlobStore:
         """The file that a blob is on this machine; None where it is none."""
         return self._bucket.path(descriptor.storage_id)
 
-    async def url(self, descriptor: Descriptor, expires: float = 3600.0) -> str:
+    async def url(self, ref: Descriptor | HasBlob, expires: float = 3600.0) -> str:
         """An address under which anybody can read a blob's bytes for a time: a pre-signed URL.
 
         Args:
-            descriptor: the blob.
+            ref: the blob, or a reference that has one: `RefValue.save` gives it one.
             expires: for how many seconds.
 
         Raises:
+            UsageError: the reference has no blob.
             BlobStoreError: there is no such thing in this place.
         """
+        descriptor = ref if isinstance(ref, Descriptor) else ref.descriptor
+        if descriptor is None:
+            raise UsageError(f"{ref!r} has no blob yet: save it first")
         with self._failing(f"sign a URL of blob {descriptor.storage_id}"):
             url = await self._bucket.url(descriptor.storage_id, expires)
         if url is None:
