@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from attrs import frozen
 
@@ -27,6 +29,7 @@ class Attachment:
         kind: the name of the type that they are a value of; empty for a payload.
         name: the name of the file that they are; else empty.
         blobs: the ids of the blobs to which they refer.
+        is_checked: whether what reads them trusts them, so that they must be known to be unchanged.
     """
 
     media_type: str
@@ -36,10 +39,22 @@ class Attachment:
     kind: str = ""
     name: str = ""
     blobs: tuple[str, ...] = ()
+    is_checked: bool = False
 
     def to_bytes(self) -> bytes:
         """All of them at once."""
         return b"".join(self.parts())
+
+    def facts(self) -> dict[str, Any]:
+        """What stands beside them in a value's JSON."""
+        name = {"name": self.name} if self.name else {}
+        return {**name, "crc32": self._crc32()} if self.is_checked else name
+
+    def _crc32(self) -> int:
+        found = 0
+        for part in self.parts():
+            found = zlib.crc32(part, found)
+        return found
 
     def digest(self) -> str:
         """`sha256:` and the digest of the bytes, in hexadecimal."""

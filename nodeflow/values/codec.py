@@ -163,18 +163,20 @@ def decode(data: Parts | str, blobs: Any = None) -> Any:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
 
 
-def decode_kind(kind: str, data: memoryview, name: str = "") -> Any:
+def decode_kind(kind: str, data: memoryview, name: str = "", crc32: int | None = None) -> Any:
     """The value that is nothing but an attachment.
 
     Args:
         kind: the name of its type.
         data: the attachment's bytes.
         name: the name of the file that it is; else empty.
+        crc32: their checksum, for types that need one; None when they are known to be unchanged.
 
     Raises:
         PayloadError: the type isn't known, or the bytes aren't a value of it.
     """
-    return read({TYPE: kind, "part": 0, **({"name": name} if name else {})}, TYPES, [data])
+    facts = {"name": name} if name else {}
+    return read({TYPE: kind, "part": 0, **facts, "crc32": crc32}, TYPES, [data], are_checked=crc32 is None)
 
 
 def decode_each(elements: Iterable[bytes], blobs: Any = None) -> list[Any]:
@@ -290,7 +292,7 @@ class _Beside:
 
     def attach(self, attachment: Attachment) -> dict[str, Any]:
         self.attachments.append(attachment)
-        return {"part": len(self.attachments) - 1, **({"name": attachment.name} if attachment.name else {})}
+        return {"part": len(self.attachments) - 1, **attachment.facts()}
 
     def refer(self, ref: Any) -> dict[str, Any]:
         alone = ref.attachment() if ref.descriptor is None else None

@@ -110,6 +110,7 @@ class Inline:
         kind: the name of the type that they are a value of; empty when they are a payload.
         name: the name of the file that they are; else empty.
         blobs: the ids of the blobs that the value refers to.
+        crc32: the checksum of the bytes, for types that need one; else -1.
     """
 
     content: bytes
@@ -117,18 +118,20 @@ class Inline:
     kind: str = ""
     name: str = ""
     blobs: tuple[str, ...] = ()
+    crc32: int = -1
 
     @classmethod
     def of(cls, alone: Attachment) -> Self:
         """A descriptor that holds these bytes."""
         return cls(
-            content=alone.to_bytes(), media_type=alone.media_type, kind=alone.kind, name=alone.name, blobs=alone.blobs
+            content=alone.to_bytes(), media_type=alone.media_type, kind=alone.kind, blobs=alone.blobs, **alone.facts()
         )
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept: a dict that JSON holds."""
         data: dict[str, Any] = {"type": INLINE, "media_type": self.media_type, "size_bytes": len(self.content)}
         data |= {name: part for name in _OPTIONAL if (part := getattr(self, name))}
+        data |= {"crc32": self.crc32} if self.crc32 >= 0 else {}
         if self.media_type == JSON and not self.kind:
             return {**data, "json": self.content.decode()}
         return {**data, "base64": base64.b64encode(self.content).decode()}
@@ -143,7 +146,9 @@ class Inline:
         fields = {name: data.get(name, default) for name, default in {"media_type": "", **_OPTIONAL}.items()}
         text, base64_text = data.get("json", ""), data.get("base64", "")
         texts = (fields["media_type"], fields["kind"], fields["name"], text, base64_text)
-        if not all(isinstance(text, str) for text in texts) or not _are_blob_ids(fields["blobs"]):
+        fields["crc32"] = data.get("crc32", -1)
+        are_texts = all(isinstance(text, str) for text in texts)
+        if not are_texts or not _are_blob_ids(fields["blobs"]) or type(fields["crc32"]) is not int:
             raise PayloadError("$", f"a descriptor with wrong fields: {str(data)[:60]!r}")
         try:
             content = text.encode() if "json" in data else base64.b64decode(base64_text, validate=True)

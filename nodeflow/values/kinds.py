@@ -34,6 +34,7 @@ class Kind:
         attach: gives the bytes that stand for a value beside the JSON; None for one that `encode` writes.
         from_bytes: gives the value back of what `attach` gave: of the bytes and, for a file, its name. Bytes that can
             be written to are the value's own.
+        is_checked: whether that trusts the bytes, so that they must be known to be unchanged.
     """
 
     name: str
@@ -42,9 +43,12 @@ class Kind:
     is_unordered: bool = False
     attach: Callable[[Any], Attachment | None] | None = None
     from_bytes: Callable[..., Any] | None = None
+    is_checked: bool = False
 
 
-def always_attached(name: str, attach: Callable[[Any], Attachment], from_bytes: Callable[..., Any]) -> Kind:
+def always_attached(
+    name: str, attach: Callable[[Any], Attachment], from_bytes: Callable[..., Any], *, is_checked: bool = False
+) -> Kind:
     """How the values of a type are written that always stand beside the JSON."""
 
     def encode(value: Any) -> Any:
@@ -53,7 +57,7 @@ def always_attached(name: str, attach: Callable[[Any], Attachment], from_bytes: 
     def decode(data: Any) -> Any:
         raise ValueError("its bytes are missing")
 
-    return Kind(name, encode, decode, attach=attach, from_bytes=from_bytes)
+    return Kind(name, encode, decode, attach=attach, from_bytes=from_bytes, is_checked=is_checked)
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:

@@ -358,8 +358,16 @@ def _of_inline(found: Inline, blobs: BlobStore | None) -> RefValue:
     content = found.content
     if not found.kind:
         return JsonRefValue(content, blobs, found.blobs)
-    attachment = Attachment(found.media_type, len(content), lambda: [content], kind=found.kind, name=found.name)
-    return FileRefValue(attachment, read=partial(decode_kind, found.kind, memoryview(content), found.name))
+    attachment = Attachment(
+        found.media_type,
+        len(content),
+        lambda: [content],
+        kind=found.kind,
+        name=found.name,
+        is_checked=found.crc32 >= 0,
+    )
+    read = partial(decode_kind, found.kind, memoryview(content), found.name, found.crc32)
+    return FileRefValue(attachment, read=read)
 
 
 def _write_ref(ref: RefValue) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -62,8 +63,7 @@ class Within:
 
     def attach(self, attachment: Attachment) -> dict[str, Any]:
         """Its bytes as text."""
-        name = {"name": attachment.name} if attachment.name else {}
-        return {"base64": base64.b64encode(attachment.to_bytes()).decode(), **name}
+        return {"base64": base64.b64encode(attachment.to_bytes()).decode(), **attachment.facts()}
 
     def refer(self, ref: Any) -> dict[str, Any]:
         """Its descriptor."""
@@ -90,7 +90,9 @@ def write(value: Any, registry: Registry, *, beside: Beside | None = None, is_ca
         raise PayloadError("$", _TOO_DEEP) from None
 
 
-def read(data: Any, registry: Registry, parts: Sequence[memoryview] = (), blobs: Any = None) -> Any:
+def read(
+    data: Any, registry: Registry, parts: Sequence[memoryview] = (), blobs: Any = None, *, are_checked: bool = False
+) -> Any:
     """The value that `write` made such a tree of.
 
     Args:
@@ -98,12 +100,13 @@ def read(data: Any, registry: Registry, parts: Sequence[memoryview] = (), blobs:
         registry: the types that it may hold.
         parts: the attachments that stand in it by place, under the label `part`.
         blobs: where the blobs of its references lie.
+        are_checked: whether the parts are known to be unchanged.
 
     Raises:
         PayloadError: with the path of the first part that can't be read.
     """
     try:
-        return _Reader(registry, parts, blobs).read(data)
+        return _Reader(registry, parts, blobs, are_checked).read(data)
     except _Refusal as refusal:
         raise refusal.to_error() from refusal.__cause__
     except RecursionError:
@@ -203,8 +206,8 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, registry: Registry, parts: Sequence[memoryview], blobs: Any) -> None:
-        self._registry, self._parts, self._blobs = registry, parts, blobs
+    def __init__(self, registry: Registry, parts: Sequence[memoryview], blobs: Any, are_checked: bool) -> None:
+        self._registry, self._parts, self._blobs, self._are_checked = registry, parts, blobs, are_checked
 
     def read(self, data: Any) -> Any:
         """All in one function, so that a value of `MAX_DEPTH` levels doesn't need more frames than Python allows."""
@@ -232,14 +235,13 @@ class _Reader:
         return self._made(fields) if TYPE in data else fields
 
     def _made(self, fields: dict[str, Any]) -> Any:
-        name, of_file = fields.pop(TYPE), {}
-        if len(fields) == 2 and isinstance(fields.get("name"), str) and fields.keys() & _LABELS:
-            of_file = {"name": fields.pop("name")}
+        name = fields.pop(TYPE)
+        facts = {key: fields.pop(key) for key in ("name", "crc32") if key in fields} if fields.keys() & _LABELS else {}
         if not isinstance(name, str) or len(fields) != 1:
             raise _Refusal(f"{TYPE!r} must be a type's name and have its content beside it")
         ((label, content),) = fields.items()
         try:
-            return self._decoder(name, label)(content, **of_file)
+            return self._decoder(name, label)(content, **facts)
         except _Refusal:
             raise
         except Exception as error:  # whatever bad content does to it, and to functions of users
@@ -253,7 +255,8 @@ class _Reader:
             return kind.decode
         if kind is not None and label in _LABELS and (from_bytes := kind.from_bytes) is not None:
             bytes_of = self._part if label == "part" else _from_base64
-            return lambda content, **of_file: from_bytes(bytes_of(content), **of_file)
+            is_checked = kind.is_checked and not self._are_checked
+            return lambda content, **facts: from_bytes(_checked_by(facts, bytes_of(content), is_checked), **facts)
         if (form := self._registry.form_named(name)) is not None and form.label == label:
             return form.decode
         raise _Refusal(f"no type of the name {name!r} is known: no module of the graph has it, and it isn't registered")
@@ -262,6 +265,14 @@ class _Reader:
         if type(place) is not int or not 0 <= place < len(self._parts):
             raise ValueError(f"there is no part {place!r}")
         return self._parts[place]
+
+
+def _checked_by(facts: dict[str, Any], data: memoryview, is_checked: bool) -> memoryview:
+    """The bytes of an attachment; those that must be known to be unchanged are compared with their checksum."""
+    crc32 = facts.pop("crc32", None)
+    if is_checked and zlib.crc32(data) != crc32:
+        raise ValueError("its bytes were changed")
+    return data
 
 
 def _from_base64(text: str) -> memoryview:

@@ -45,7 +45,14 @@ def test_scalars_come_back_as_they_were(array: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [np.longlong(3), np.ulonglong(3), np.longdouble("1.1"), np.str_("a\0"), np.bytes_(b"a\0"), np.datetime64("NaT")],
+    [
+        np.longlong(3),
+        np.ulonglong(3),
+        np.longdouble("1.1"),
+        np.str_("a\0"),
+        np.bytes_(b"a\0"),
+        np.datetime64("NaT", "s"),
+    ],
     ids=repr,
 )
 def test_scalars_of_kinds_that_are_easily_mixed_up(value: Any) -> None:

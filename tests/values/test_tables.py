@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import date, time, timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from nodeflow.errors import PayloadError
-from nodeflow.values import decode, digest, encode
+from nodeflow.values import RefValue, decode, digest, encode
 
 DAYS = pd.date_range("2020-01-01", periods=2, freq="D", name="day")
 FRAMES = {
@@ -127,10 +126,21 @@ def test_tables_of_pyarrow_come_back_as_they_were() -> None:
         assert back.equals(part, check_metadata=True)
 
 
-def test_a_damaged_table_is_a_payload_error() -> None:
-    data = bytearray(encode([pa.table({"a": ["some text"] * 50, "n": range(50)})]))
-    for at in range(0, len(data), 7):
+@pytest.mark.parametrize("value", [POLARS, FRAMES["text"], pa.table({"a": ["some text"] * 50})], ids=["pl", "pd", "pa"])
+def test_a_damaged_table_is_a_payload_error_and_never_reaches_what_would_trust_it(value: Any) -> None:
+    """polars takes what Arrow's format says for granted, and would end the process."""
+    data = bytearray(encode([value]))
+    start = data.index(b"ARROW1")
+    for at in range(start, len(data) - 4, 7):
         changed = bytearray(data)
         changed[at : at + 4] = b"\xff\xff\xff\x7f"
-        with suppress(PayloadError):
-            decode(changed)
+        if changed != data:
+            with pytest.raises(PayloadError, match="its bytes were changed"):
+                decode(changed)
+    descriptor = RefValue.of(value, hint="file").descriptor_now()
+    ref: Any = RefValue.from_descriptor(descriptor)
+    assert digest(ref._read()) == digest(value)
+    for wrong in ({"crc32": 1}, {"crc32": -1}):
+        ref = RefValue.from_descriptor({**descriptor, **wrong})
+        with pytest.raises(PayloadError, match="its bytes were changed"):
+            ref._read()

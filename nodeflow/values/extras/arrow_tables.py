@@ -15,8 +15,8 @@ from nodeflow.values.kinds import Kind, always_attached
 def kinds() -> Mapping[type, Kind]:
     """How tables and record batches are written."""
     return {
-        pa.Table: always_attached("pyarrow.Table", attached, read_table),
-        pa.RecordBatch: always_attached("pyarrow.RecordBatch", _batch_attached, _batch),
+        pa.Table: always_attached("pyarrow.Table", attached, read_table, is_checked=True),
+        pa.RecordBatch: always_attached("pyarrow.RecordBatch", _batch_attached, _batch, is_checked=True),
     }
 
 
@@ -25,7 +25,7 @@ def attached(table: Any) -> Attachment:
     sink = _Sink()
     with pa.PythonFile(sink, "w") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write(table)
-    return Attachment(ARROW, sum(memoryview(part).nbytes for part in sink.parts), sink.__iter__)
+    return Attachment(ARROW, sum(memoryview(part).nbytes for part in sink.parts), sink.__iter__, is_checked=True)
 
 
 def read_table(data: memoryview) -> Any:

@@ -21,8 +21,8 @@ _OURS = b"nodeflow"
 def kinds() -> Mapping[type, Kind]:
     """How data frames and series are written."""
     return {
-        pd.DataFrame: always_attached("pandas.DataFrame", _attached, _frame),
-        pd.Series: always_attached("pandas.Series", _series_attached, _series),
+        pd.DataFrame: always_attached("pandas.DataFrame", _attached, _frame, is_checked=True),
+        pd.Series: always_attached("pandas.Series", _series_attached, _series, is_checked=True),
     }
 
 

@@ -15,8 +15,8 @@ from nodeflow.values.kinds import Kind, always_attached
 def kinds() -> Mapping[type, Kind]:
     """How data frames and series are written."""
     return {
-        pl.DataFrame: always_attached("polars.DataFrame", _attached, _frame),
-        pl.Series: always_attached("polars.Series", _series_attached, _series),
+        pl.DataFrame: always_attached("polars.DataFrame", _attached, _frame, is_checked=True),
+        pl.Series: always_attached("polars.Series", _series_attached, _series, is_checked=True),
     }
 
 
