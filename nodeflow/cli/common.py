@@ -12,10 +12,10 @@ import typer
 
 from nodeflow.cli.bars import bars
 from nodeflow.engine import FlowEngine, load_graph
-from nodeflow.engine.streams import ungrouped
 from nodeflow.engine.traces import safe_text
 from nodeflow.errors import PayloadError
 from nodeflow.storage import DataStore
+from nodeflow.storage.groups import ungrouped
 from nodeflow.values import is_plain, to_tree
 
 T = TypeVar("T")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from nodeflow.engine.evaluation import Evaluation, Task
 from nodeflow.errors import BlobError, BlobStoreError
@@ -27,12 +26,12 @@ class UnreadableError(Exception):
         self.port, self.error = port, error
 
 
-async def call_of(task: Task, read: dict[int, Any]) -> Task:
+async def call_of(evaluation: Evaluation, task: Task) -> Task:
     """The task as the node is called.
 
     Args:
+        evaluation: what knows the values of references that were read already.
         task: the task; what it takes may be references.
-        read: the values of references that were read already, by the identity of the reference.
 
     Raises:
         UnreadableError: a blob can't be read.
@@ -46,11 +45,14 @@ async def call_of(task: Task, read: dict[int, Any]) -> Task:
         if port in wanted:
             found[port] = value if isinstance(value, RefValue) else RefValue.of(value, hint="memory")
         elif isinstance(value, RefValue):
+            if (known := evaluation.was_read(value)) is not None:
+                found[port] = known[0]
+                continue
             try:
-                found[port] = read[id(value)] if id(value) in read else await value.read()
+                found[port] = await value.read()
             except (BlobError, BlobStoreError) as error:
                 raise UnreadableError(port, error) from error
-            read[id(value)] = found[port]
+            evaluation.note_read(value, found[port])
         else:
             found[port] = value
     return Task(task.spec, task.item_id, found)
@@ -74,7 +76,7 @@ async def ready(
     """
     while True:
         try:
-            return task, await call_of(task, evaluation.read)
+            return task, await call_of(evaluation, task)
         except UnreadableError as failure:
             giver = source(task.spec.edges[failure.port].source)
             error = blamed(failure.error, giver.id, run)

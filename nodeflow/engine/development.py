@@ -13,13 +13,16 @@ from attrs import evolve, field, frozen
 from nodeflow.engine.arguments import blamed
 from nodeflow.engine.evaluation import Branches, Value
 from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
-from nodeflow.engine.recording import items_of, lines_of, recorded
+from nodeflow.engine.recording import ALIVE_SECONDS, items_of, lines_of, recorded
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
 from nodeflow.errors import BlobError, BlobStoreError, UsageError
 from nodeflow.graph import Graph, NodeSpec
 from nodeflow.storage import DataStore
 from nodeflow.values import RefValue, decode
+
+_PATIENCE_SECONDS = 60.0
+"""How long a step that is followed may give nothing, before it is taken for dead."""
 
 
 @frozen
@@ -146,7 +149,7 @@ class Development:
             for item in found.items:
                 yield item
             return
-        async with aclosing(self.store.blobs.follow(growing)) as parts:
+        async with aclosing(self.store.blobs.follow(growing, patience=_PATIENCE_SECONDS)) as parts:
             async for line in lines_of(parts):
                 yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
 
@@ -197,7 +200,7 @@ class Development:
         growing = growing_key(spec.id)
 
         async def announce(blob: str) -> None:
-            await self.store.cache.set(growing, blob, ttl=self.ttl)
+            await self.store.cache.set(growing, blob, ttl=ALIVE_SECONDS)
 
         try:
             async with recorded(self.store, announce) as recorder:

@@ -127,14 +127,15 @@ class Evaluation:
         item_id: the item's id.
         outcomes: what has been given so far, by node.
         level: the fan-outs that the item has gone through.
-        read: the values of references that were read for the item, by the identity of the reference.
+        parent: that of the item from which this one was fanned out.
     """
 
     stages: Stages
     item_id: str
     outcomes: dict[str, Outcome]
     level: tuple[str, ...] = ()
-    read: dict[int, Any] = field(factory=dict, repr=False)
+    parent: Evaluation | None = field(default=None, repr=False)
+    _read: list[tuple[Any, Any]] = field(factory=list, init=False, repr=False)
     _waiting: Iterator[NodeSpec] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -172,8 +173,27 @@ class Evaluation:
             return None
         return Task(task.spec, task.item_id, arguments)
 
+    def was_read(self, ref: Any) -> Any:
+        """The value of a reference that was read before, in a tuple; None when it wasn't."""
+        found = next(((value,) for known, value in self._read if known is ref), None)
+        return found or (self.parent.was_read(ref) if self.parent is not None else None)
+
+    def note_read(self, ref: Any, value: Any) -> None:
+        """Note the value of a reference: with the item that it belongs to, and for as long as that is under way."""
+        owner = self
+        while owner.parent is not None and owner.parent._holds(ref):
+            owner = owner.parent
+        owner._read.append((ref, value))
+
+    def _holds(self, ref: Any) -> bool:
+        for outcome in self.outcomes.values():
+            values = outcome.values.values() if isinstance(outcome, Branches) else [getattr(outcome, "value", None)]
+            if any(value is ref for value in values):
+                return True
+        return False
+
     def child(self, task: Task, number: int, value: Any) -> Evaluation:
         """The way of one value that a node fanned out."""
         outcomes = self.outcomes | {task.spec.id: Value(value)}
         item_id = f"{self.item_id}.{number}"
-        return Evaluation(self.stages, item_id, outcomes, (*self.level, task.spec.id), self.read)
+        return Evaluation(self.stages, item_id, outcomes, (*self.level, task.spec.id), self)

@@ -20,12 +20,12 @@ from nodeflow.engine.loading import load_graph
 from nodeflow.engine.loop import Post, run_loop
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
-from nodeflow.engine.streams import ungrouped
 from nodeflow.engine.traces import user_trace
 from nodeflow.errors import NodeflowError
 from nodeflow.graph import declare_types
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore
+from nodeflow.storage.groups import ungrouped
 
 
 @frozen(kw_only=True)

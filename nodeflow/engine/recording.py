@@ -12,6 +12,7 @@ import anyio
 from nodeflow.engine.kept import KeptItem, changed, value_of
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.storage import DataStore
+from nodeflow.storage.groups import ungrouped
 from nodeflow.values import FileRefValue, RefValue, decode, digest, encode
 from nodeflow.values.blobs import Growing
 from nodeflow.values.codec import encode_text, size_of
@@ -19,6 +20,10 @@ from nodeflow.values.codec import encode_text, size_of
 FEW_ITEMS = 100
 """Up to so many items, and no more than `max_inline_bytes`, are kept in one entry of the cache; more in a blob."""
 
+ALIVE_SECONDS = 20.0
+"""How long it holds that a blob grows, unless it is said again."""
+
+_FLUSH_SECONDS, _FLUSHES = 0.5, 10
 MEDIA_TYPE = "application/jsonl"
 
 
@@ -76,6 +81,16 @@ class Recorder:
     def _is_much(self) -> bool:
         return len(self.items) > FEW_ITEMS or self._inline > self._store.settings.max_inline_bytes
 
+    async def beat(self) -> None:
+        """Let others read what there is, and know that there will be more, also while the node takes its time."""
+        while True:
+            for _ in range(_FLUSHES):
+                await anyio.sleep(_FLUSH_SECONDS)
+                if self._growing is not None:
+                    await self._growing.flush()
+            if self._growing is not None:
+                await self._announce(self._growing.id)
+
     async def finish(self) -> RefValue | None:
         """The blob in which they are kept; None when there are few.
 
@@ -119,7 +134,11 @@ async def recorded(store: DataStore, announce: Callable[[str], Awaitable[object]
     """A recorder, which removes what it has written when the block raises."""
     recorder = Recorder(store, announce)
     try:
-        yield recorder
+        with ungrouped():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(recorder.beat)
+                yield recorder
+                tasks.cancel_scope.cancel()
     except BaseException:
         with anyio.CancelScope(shield=True):
             await recorder.abort()

@@ -13,7 +13,7 @@ from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.results import Results, done_count
-from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.errors import BlobStoreError, PayloadError, StorageError
 from nodeflow.graph import Kind, NodeSpec
 
 _log = logging.getLogger(__name__)
@@ -123,6 +123,10 @@ class Runner:
         except PayloadError as error:
             refused = PayloadError(error.path, f"{error.reason}; so it can't go to queue {queue!r}")
             await self._fail_source(evaluation, task, ran, refused, results, attempt)
+        except StorageError:
+            raise
+        except Exception as error:  # whatever a value does when it is looked at
+            await self._fail_source(evaluation, task, ran, error, results, attempt)
         else:
             if data is not None:
                 results.push(queue, data)

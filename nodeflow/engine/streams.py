@@ -1,10 +1,9 @@
-"""Small things about async streams and groups that several modules of the engine need."""
+"""Small things about streams that several modules of the engine need."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 from anyio.abc import ByteReceiveStream
 
@@ -24,19 +23,3 @@ async def lines_of(stream: ByteReceiveStream) -> AsyncIterator[str]:
             rest = ""
     if rest:
         yield rest
-
-
-@contextmanager
-def ungrouped() -> Iterator[None]:
-    """Let the first error out of an exception group, instead of the group."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-def first_error(error: BaseException) -> BaseException:
-    """The first error in a group, at whatever depth; an error that is no group is itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

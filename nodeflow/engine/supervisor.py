@@ -25,10 +25,11 @@ from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.plan import channels_of, closed_mark, finish_mark
 from nodeflow.engine.process import DRAINED, USED_UP, Order
 from nodeflow.engine.results import done_count, failed_count
-from nodeflow.engine.streams import lines_of, ungrouped
+from nodeflow.engine.streams import lines_of
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError, UnfinishedJobError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
+from nodeflow.storage.groups import ungrouped
 from nodeflow.storage.sweep import SWEEP_SECONDS
 
 _log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -99,8 +100,12 @@ def _port(parameter: inspect.Parameter) -> Port:
 def _takes_ref(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return _REF_TEXT.fullmatch(annotation) is not None
-    hints = typing.get_args(annotation) or (annotation,)
-    return any(isinstance(hint, type) and issubclass(hint, RefValue) for hint in hints)
+    origin, within = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _takes_ref(within[0])
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_takes_ref, within))
+    return isinstance(annotation, type) and issubclass(annotation, RefValue)
 
 
 def _takes_context(parameter: inspect.Parameter) -> bool:

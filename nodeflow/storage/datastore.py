@@ -176,8 +176,10 @@ class DataStore:
         Raises:
             UsageError: the store has no blobs, or their place belongs to another database.
         """
-        growing = self.blobs.grow(media_type, kind)
+        blobs = self.blobs
         await self._payloads.claim()
+        growing = blobs.grow(media_type, kind)
+        await keep_in_use(self.connection)
         return growing
 
     def encode(self, value: Any) -> Encoded | None:

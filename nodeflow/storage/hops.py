@@ -344,7 +344,7 @@ async def _opened(
     if not envelopes:
         with suppress(PayloadError):
             ids = [f"{lease_id}.{place}" for place in range(len(elements))]
-            return list(map(Item, ids, payloads.decode_each(elements))), range(len(elements)), []
+            return list(map(Item, ids, await payloads.decode_each(elements))), range(len(elements)), []
     return await _opened_each(payloads, queue, lease_id, envelopes, elements)
 
 

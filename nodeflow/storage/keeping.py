@@ -47,9 +47,15 @@ class Keeper:
     """What a process has in its hands, and when it has said so."""
 
     def __init__(self) -> None:
-        self.live: WeakSet[Any] = WeakSet()
-        """Whatever refers to blobs, of type `Held`."""
+        self.is_new = False
+        """Whether something came into its hands since `due` was asked."""
+        self._live: WeakSet[Any] = WeakSet()
         self._said: dict[str, float] = {}
+
+    def add(self, held: Held) -> None:
+        """Note what refers to blobs, for as long as it lives."""
+        self._live.add(held)
+        self.is_new = True
 
     def due(self, more: Iterable[str] = ()) -> list[str]:
         """The blobs of which it is to be said again that they are in use.
@@ -57,9 +63,15 @@ class Keeper:
         Args:
             more: further ones that may be due.
         """
+        self.is_new = False
         held = {*more, *(blob for each in self._snapshot() for blob in each.every_blob())}
         limit = time.monotonic() - _SAY_SECONDS
         return [blob for blob in held if blob and self._said.get(blob, limit) <= limit]
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything in its hands."""
+        return len(self._live) > 0
 
     def said(self, blobs: Iterable[str]) -> None:
         """Note that it was said of these; of new ones it need not be."""
@@ -71,6 +83,6 @@ class Keeper:
     def _snapshot(self) -> list[Held]:
         while True:
             try:
-                return list(self.live)
+                return list(self._live)
             except RuntimeError:  # another thread added one meanwhile
                 continue

@@ -13,8 +13,10 @@ from attrs import evolve, field, frozen
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import values_of
+from nodeflow.storage.groups import ungrouped
 from nodeflow.storage.keeping import InFlight, Keeper
 from nodeflow.values import Encoded, decode, decode_each
+from nodeflow.values.attachment import Attachment
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.bundle import Bundle
 from nodeflow.values.codec import prepare
@@ -41,7 +43,7 @@ class _Referring(bytes):
     in_flight: InFlight
 
 
-def _any(ref: RefValue, size: int) -> bool:
+def _any(ref: RefValue, alone: Attachment | None) -> bool:
     return True
 
 
@@ -98,7 +100,7 @@ class Payloads:
         frames = Frames(settings.encryption_keys, settings.compress_above, settings.max_payload_bytes)
         blobs = None
         if settings.blobs is not None:
-            blobs = BlobStore.open(settings.blobs, frames, settings.max_inline_bytes, keeper.live, counts)
+            blobs = BlobStore.open(settings.blobs, frames, settings.max_inline_bytes, keeper, counts)
         return cls(settings, frames, blobs, keeper, keep, counts)
 
     async def pack(self, value: Any, place: str) -> bytes:
@@ -112,7 +114,8 @@ class Payloads:
             return value
         began = perf_counter()
         data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
-        self.counts.encoded([_size(data)], perf_counter() - began)
+        if type(value) is not Encoded:
+            self.counts.encoded([_size(data)], perf_counter() - began)
         if isinstance(data, Bundle) or len(data) > self._bare:
             return await self._packed(value, data, place)
         return data
@@ -142,7 +145,9 @@ class Payloads:
         data = await self._saved(value, data)
         if _size(data) <= self._inline:
             return None
-        return FileRefValue(None, descriptor=await self._written(data), blobs=self.blobs)
+        ref = FileRefValue(None, descriptor=await self._written(data), blobs=self.blobs)
+        await self._hold()
+        return ref
 
     async def pack_as(self, name: str, value: Any, place: str) -> bytes:
         """A value as it is stored; the path of an error begins with the name by which the caller knows it."""
@@ -165,12 +170,14 @@ class Payloads:
             BlobStoreError: one is large, and its blob can't be written.
         """
         packed: list[bytes] = []
-        began, paused = perf_counter(), 0.0
+        began, paused, known = perf_counter(), 0.0, 0
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
                 if type(value) is Stored or type(value) is _Referring:
                     packed.append(value)
+                    known += 1
                     continue
+                known += type(value) is Encoded
                 data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
                 if isinstance(data, Bundle) or len(data) > self._bare:
                     since = perf_counter()
@@ -180,7 +187,8 @@ class Payloads:
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__
-        self.counts.encoded(list(map(len, packed)), perf_counter() - began - paused)
+        if known < len(packed):  # what was encoded before was counted then
+            self.counts.encoded(list(map(len, packed)), perf_counter() - began - paused)
         return packed
 
     async def unpack(self, data: bytes, place: str) -> Any:
@@ -197,9 +205,10 @@ class Payloads:
         began = perf_counter()
         value = decode(data, self.blobs)
         self.counts.decoded([len(data)], perf_counter() - began)
+        await self._hold()
         return value
 
-    def decode_each(self, elements: Sequence[bytes]) -> list[Any]:
+    async def decode_each(self, elements: Sequence[bytes]) -> list[Any]:
         """The values of bare payloads, decoded together.
 
         Raises:
@@ -208,7 +217,13 @@ class Payloads:
         began = perf_counter()
         values = decode_each(elements, self.blobs)
         self.counts.decoded(list(map(len, elements)), perf_counter() - began)
+        await self._hold()
         return values
+
+    async def _hold(self) -> None:
+        """Say of what this process has newly in its hands that it is in use, before what referred to it may go."""
+        if self.keeper.is_new:
+            await self.keep(())
 
     async def unpack_each(self, elements: Sequence[bytes], place: str) -> list[Any]:
         """The values of stored payloads, the blobs among them fetched together; of a bad one the `PayloadError`.
@@ -229,12 +244,13 @@ class Payloads:
             async with limiter:
                 await unpack(index, data)
 
-        async with anyio.create_task_group() as tasks:
-            for index, data in enumerate(elements):
-                if is_framed(data) or data.startswith(EXTERNAL):
-                    tasks.start_soon(fetch, index, data)
-                else:
-                    await unpack(index, data)
+        with ungrouped():
+            async with anyio.create_task_group() as tasks:
+                for index, data in enumerate(elements):
+                    if is_framed(data) or data.startswith(EXTERNAL):
+                        tasks.start_soon(fetch, index, data)
+                    else:
+                        await unpack(index, data)
         if failure := next((value for value in found if isinstance(value, BlobStoreError)), None):
             raise failure
         return found
@@ -257,11 +273,17 @@ class Payloads:
             packed = self.frames.pack(packed, place, descriptor.every_blob())
         return self._in_hand(packed, descriptor.every_blob())
 
-    def _needs_blob(self, ref: RefValue, size: int) -> bool:
-        """Whether a reference must have a blob of its own before it can be stored."""
+    def _needs_blob(self, ref: RefValue, alone: Attachment | None) -> bool:
+        """Whether a reference must have a blob of its own before it can be stored.
+
+        Raises:
+            PayloadError: it holds references to blobs that nobody here could read.
+        """
         if self.blobs is None:
             return False
-        return size > self.settings.max_inline_bytes if ref.descriptor is None else not ref.is_in(self.blobs)
+        if (alone is None or alone.blobs) and ref.holds_elsewhere(self.blobs):
+            raise PayloadError("$", f"{ref!r} holds references to blobs of another place: send the value that it has")
+        return not ref.is_in(self.blobs) if alone is None else alone.size > self.settings.max_inline_bytes
 
     async def _saved(self, value: Any, data: bytes | Bundle) -> bytes | Bundle:
         """The value encoded when its references have blobs, of which it was said that they are in use."""
@@ -270,9 +292,10 @@ class Payloads:
         if data.unsaved:
             assert self.blobs is not None
             await self.claim()
-            async with anyio.create_task_group() as tasks:
-                for ref in data.unsaved:
-                    tasks.start_soon(self._save, ref)
+            with ungrouped():
+                async with anyio.create_task_group() as tasks:
+                    for ref in dict.fromkeys(data.unsaved):
+                        tasks.start_soon(self._save, ref)
             data = prepare(value, in_lines=True)
         if isinstance(data, Bundle) and data.blobs:
             await self.keep(data.blobs)
@@ -283,6 +306,7 @@ class Payloads:
         async with self._uploads:
             await ref.save(self.blobs)
         self.keeper.said(ref.every_blob())
+        await self._hold()
 
     async def _written(self, data: bytes | Bundle) -> Descriptor:
         assert self.blobs is not None
@@ -302,7 +326,7 @@ class Payloads:
             return packed
         referring = _Referring(packed)
         referring.in_flight = InFlight(blobs)
-        self.keeper.live.add(referring.in_flight)
+        self.keeper.add(referring.in_flight)
         return referring
 
     async def _fetched(self, data: bytes) -> Any:
@@ -310,7 +334,9 @@ class Payloads:
         if self.blobs is None:
             reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
-        return await restore(self.blobs, descriptor)
+        value = await restore(self.blobs, descriptor)
+        await self._hold()
+        return value
 
 
 def _size(data: bytes | Bundle) -> int:

@@ -83,8 +83,10 @@ async def keep_in_use(connection: RedisConnection, more: Iterable[str] = ()) -> 
         connection: a connection to the server.
         more: the ids of further blobs.
     """
-    if due := connection.keeper.due(more):
+    due = connection.keeper.due(more)
+    if connection.keeper.holds:
         heart_of(connection, await connection.session()).begin()
+    if due:
         await connection.run_script("keep_blobs", [KEY], [KEEP_SECONDS, *due], "say which blobs are in use")
         connection.keeper.said(due)
 

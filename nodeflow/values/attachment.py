@@ -47,8 +47,8 @@ class Attachment:
 
     def facts(self) -> dict[str, Any]:
         """What stands beside them in a value's JSON."""
-        name = {"name": self.name} if self.name else {}
-        return {**name, "crc32": self._crc32()} if self.is_checked else name
+        of_file = {"name": self.name, "media_type": self.media_type} if self.name else {}
+        return {**of_file, "crc32": self._crc32()} if self.is_checked else of_file
 
     def _crc32(self) -> int:
         found = 0

@@ -32,14 +32,16 @@ class Bundle:
         attachments: what it refers to by place.
         blobs: the ids of the blobs that it refers to.
         alone: the only attachment, when the value is nothing else; or None.
+        refs: the references in it.
         unsaved: the references that need a blob before the value can be encoded.
-        whole: the value in lines, when it is too large to be encoded at once; its size is an estimate.
+        whole: the value in lines, when it is too large to be encoded at once.
     """
 
     json: bytes
     attachments: Sequence[Attachment]
     blobs: Sequence[str] = ()
     alone: Attachment | None = None
+    refs: Sequence[Any] = ()
     unsaved: Sequence[Any] = ()
     whole: Attachment | None = None
     size: int = field(init=False)
@@ -76,10 +78,8 @@ def as_attachment(data: bytes | Bundle) -> Attachment:
     """A value that was encoded, as bytes: an array, table or file alone as it is, all else as its payload."""
     if not isinstance(data, Bundle):
         return Attachment(JSON, len(data), lambda: [data], is_mapped=False)
-    if data.whole is not None:
-        return data.whole
-    if data.alone is not None:
-        return evolve(data.alone, parts=partial(sized, data.alone))
+    if (alone := data.whole or data.alone) is not None:
+        return evolve(alone, parts=partial(sized, alone))
     is_mapped = any(attachment.is_mapped for attachment in data.attachments)
     return Attachment(
         MEDIA_TYPE if data.attachments else JSON, data.size, data.parts, is_mapped, blobs=tuple(data.blobs)

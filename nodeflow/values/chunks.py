@@ -111,10 +111,12 @@ class Opener:
     Args:
         frames: the keys.
         place: the blob's id.
+        is_strict: whether, where there is a key, only what is encrypted is taken; for what has no digest.
     """
 
-    def __init__(self, frames: Frames, place: str) -> None:
+    def __init__(self, frames: Frames, place: str, *, is_strict: bool = False) -> None:
         self._frames, self._place = frames, place
+        self._must_be_sealed = is_strict and bool(frames.keys)
         self._rest = b""
         self._number = 0
         self._cipher: Any = None
@@ -135,6 +137,10 @@ class Opener:
                     raise PayloadError("$", f"in {self._place} lies a frame that is no blob's")
                 if "key" in self._head:
                     self._cipher = self._frames.cipher_of(self._head, self._place)
+        if self._must_be_sealed and self._cipher is None:
+            raise PayloadError(
+                "$", f"in {self._place} lies what isn't encrypted with key {next(iter(self._frames.keys))!r}"
+            )
         return [part] if self._head is None else list(self._opened(bytes(part)))
 
     def finish(self) -> None:
@@ -143,7 +149,7 @@ class Opener:
         Raises:
             PayloadError: something is missing.
         """
-        if self._head is not None and not self._is_over:
+        if (self._head is not None or self._must_be_sealed) and not self._is_over:
             raise PayloadError("$", f"in {self._place} it was cut off after chunk {self._number}")
 
     def _opened(self, part: bytes) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,14 +21,13 @@ from nodeflow.values.attachment import JSON, Attachment
 from nodeflow.values.bundle import Bundle, is_bundle, opened_bundle, parts_of
 from nodeflow.values.descriptor import Inline
 from nodeflow.values.frames import Parts
-from nodeflow.values.lines import LARGE_BYTES, lines_of, weight_of
+from nodeflow.values.lines import LARGE_BYTES, OPTIONS, lines_of, weight_of
 from nodeflow.values.registry import TYPES
 from nodeflow.values.tagged import MAX_DEPTH, TYPE, dumps, read, write
 
 VERSION = 1
 """The version of the format that this nodeflow writes; it reads this one and all before it."""
 
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _ATOMS = frozenset({str, int, bool, type(None)})
 _MARK = "$nodeflow"
 _RESERVED = (b'{"$nodeflow"', b'{"type":"external_ref"')
@@ -38,6 +38,9 @@ _SMALL = 512
 
 _MANY = 10_000
 """After how many lists and dicts it is made sure that none of them holds itself."""
+
+_MUCH = 100_000
+"""After how many parts of theirs."""
 
 _SOME = 64
 """Up to how many parts it isn't asked whether a value is large."""
@@ -69,14 +72,14 @@ def encode(value: Any) -> bytes:
 
 
 def prepare(
-    value: Any, needs_blob: Callable[[Any, int], bool] | None = None, *, in_lines: bool = False
+    value: Any, needs_blob: Callable[[Any, Attachment | None], bool] | None = None, *, in_lines: bool = False
 ) -> bytes | Bundle:
     """Encode a value, but for the bytes that stand beside its JSON, which are not copied yet.
 
     Args:
         value: the value.
-        needs_blob: whether a reference that has so many bytes here must be saved first. When there are such, the bundle
-            has them as `unsaved`, and nothing else in it is of any use. None writes all without a blob into the JSON.
+        needs_blob: whether a reference, with its bytes if they lie here, must be saved first. If there are such, the
+            bundle has them as `unsaved`, and is of no other use. None writes all without a blob into the JSON.
         in_lines: whether large JSON may be encoded later, in lines.
 
     Raises:
@@ -85,10 +88,12 @@ def prepare(
     if type(value) is Encoded:
         return value
     if parts := _exact_parts(value):  # before orjson sees it, which ends the process on tuples that are nested too deep
-        if in_lines and parts > _SOME and (weight := _weight(value, parts)) >= LARGE_BYTES:
-            return Bundle(b"", (), whole=Attachment(JSON, weight, partial(lines_of, value), is_mapped=False))
+        if in_lines and parts > _SOME and _weight(value, parts) >= LARGE_BYTES:
+            with suppress(orjson.JSONEncodeError, RecursionError):  # then it needs types beside the JSON, or is refused
+                size = sum(map(len, lines_of(value)))
+                return Bundle(b"", (), whole=Attachment(JSON, size, partial(lines_of, value), is_mapped=False))
         try:
-            data = orjson.dumps(value, None, _OPTIONS)
+            data = orjson.dumps(value, None, OPTIONS)
         except (orjson.JSONEncodeError, RecursionError):
             data = _RESERVED[0]
         if not data.startswith(_RESERVED):
@@ -107,7 +112,7 @@ def prepare(
         return json
     is_alone = isinstance(tree, dict) and tree.get("part") == 0 and TYPE in tree and len(head) == 2
     alone = evolve(beside.attachments[0], kind=tree[TYPE]) if is_alone else None
-    return Bundle(json, beside.attachments, tuple(beside.blobs), alone)
+    return Bundle(json, beside.attachments, tuple(beside.blobs), alone, refs=beside.refs)
 
 
 def encode_text(value: Any) -> tuple[bytes, Sequence[str]]:
@@ -131,7 +136,7 @@ def size_of(value: Any) -> int:
     """
     refs: list[Any] = []
 
-    def note(ref: Any, size: int) -> bool:
+    def note(ref: Any, alone: Attachment | None) -> bool:
         refs.append(ref)
         return True
 
@@ -163,20 +168,19 @@ def decode(data: Parts | str, blobs: Any = None) -> Any:
         raise PayloadError("$", f"not JSON ({error}): {data[:60]!r}") from error
 
 
-def decode_kind(kind: str, data: memoryview, name: str = "", crc32: int | None = None) -> Any:
+def decode_kind(kind: str, data: memoryview, *, crc32: int | None = None, **of_file: str) -> Any:
     """The value that is nothing but an attachment.
 
     Args:
         kind: the name of its type.
         data: the attachment's bytes.
-        name: the name of the file that it is; else empty.
+        of_file: the name and the media type of the file that it is.
         crc32: their checksum, for types that need one; None when they are known to be unchanged.
 
     Raises:
         PayloadError: the type isn't known, or the bytes aren't a value of it.
     """
-    facts = {"name": name} if name else {}
-    return read({TYPE: kind, "part": 0, **facts, "crc32": crc32}, TYPES, [data], are_checked=crc32 is None)
+    return read({TYPE: kind, "part": 0, **of_file, "crc32": crc32}, TYPES, [data], are_checked=crc32 is None)
 
 
 def decode_each(elements: Iterable[bytes], blobs: Any = None) -> list[Any]:
@@ -227,7 +231,7 @@ def digest(value: Any) -> str:
 
 def _exact_parts(value: Any) -> int:
     """How many parts a value has, if all are of JSON's own types, finite, not too deep, and come to an end; else 0."""
-    containers, atoms, parts = 0, 0, [value]
+    containers, atoms, parts, ends = 0, 0, [value], False
     for part in parts:
         kind = type(part)
         if kind in _ATOMS:
@@ -243,9 +247,13 @@ def _exact_parts(value: Any) -> int:
                 atoms += len(part)
         elif kind is not float or not math.isfinite(part):
             return 0
-        if containers == _MANY and not _ends(value):
-            return 0
-    is_exact = containers <= MAX_DEPTH or containers >= _MANY or _ends(value)
+        else:
+            continue
+        if not ends and (containers == _MANY or len(parts) > _MUCH):
+            ends = _ends(value)
+            if not ends:
+                return 0
+    is_exact = containers <= MAX_DEPTH or ends or _ends(value)
     return len(parts) + atoms if is_exact else 0
 
 
@@ -284,9 +292,10 @@ def _ends(value: Any) -> bool:
 class _Beside:
     """Attachments and references of a value that is being encoded."""
 
-    def __init__(self, needs_blob: Callable[[Any, int], bool] | None) -> None:
+    def __init__(self, needs_blob: Callable[[Any, Attachment | None], bool] | None) -> None:
         self.attachments: list[Attachment] = []
         self.blobs: dict[str, None] = {}
+        self.refs: list[Any] = []
         self.unsaved: list[Any] = []
         self._needs_blob = needs_blob
 
@@ -296,9 +305,10 @@ class _Beside:
 
     def refer(self, ref: Any) -> dict[str, Any]:
         alone = ref.attachment() if ref.descriptor is None else None
-        if self._needs_blob is not None and self._needs_blob(ref, alone.size if alone else 0):
+        if self._needs_blob is not None and self._needs_blob(ref, alone):
             self.unsaved.append(ref)
             return {}
+        self.refs.append(ref)
         self.blobs |= dict.fromkeys(alone.blobs if alone else ref.descriptor.every_blob())
         return {"descriptor": Inline.of(alone).to_data() if alone else ref.descriptor.to_data()}
 

@@ -123,9 +123,13 @@ class Inline:
     @classmethod
     def of(cls, alone: Attachment) -> Self:
         """A descriptor that holds these bytes."""
-        return cls(
-            content=alone.to_bytes(), media_type=alone.media_type, kind=alone.kind, blobs=alone.blobs, **alone.facts()
-        )
+        facts = {"media_type": alone.media_type, **alone.facts()}
+        return cls(content=alone.to_bytes(), kind=alone.kind, blobs=alone.blobs, **facts)
+
+    @property
+    def of_file(self) -> dict[str, str]:
+        """The name and the media type of the file that it is; nothing when it is none."""
+        return {"name": self.name, "media_type": self.media_type} if self.name else {}
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept: a dict that JSON holds."""

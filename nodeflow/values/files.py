@@ -75,33 +75,37 @@ class File:
         """Its bytes beside a value's JSON."""
         if self._path is not None and not self._path.is_file():
             raise ValueError(f"there is no file {self._path} any more")
+        try:
+            self.name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the file's name {self.name!a} is no text: rename it") from None
         return Attachment(self.media_type, self.size, self._parts, is_mapped=False, name=self.name)
 
     @classmethod
-    def of_bytes(cls, data: memoryview, name: str) -> File:
+    def of_bytes(cls, data: memoryview, name: str, media_type: str = "") -> File:
         """A file that is written when somebody asks for its path.
 
         Raises:
             ValueError: the name could be a path to anything else.
         """
-        found = cls._named(name)
+        found = cls._named(name, media_type)
         found._data = data
         return found
 
     @classmethod
-    def to_be_filled(cls, name: str) -> File:
+    def to_be_filled(cls, name: str, media_type: str = "") -> File:
         """An empty file in a folder of its own, which the caller fills.
 
         Raises:
             ValueError: the name could be a path to anything else.
         """
-        found = cls._named(name)
+        found = cls._named(name, media_type)
         found._path = private_folder(found) / name
         found._path.touch(0o600)
         return found
 
     @classmethod
-    def _named(cls, name: str) -> File:
+    def _named(cls, name: str, media_type: str) -> File:
         is_plain = (
             isinstance(name, str) and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
         )
@@ -109,7 +113,7 @@ class File:
             raise ValueError(f"{name!r:.60} is no name of a file")
         found = cls.__new__(cls)
         found._path, found._data = None, memoryview(b"")
-        found.name, found.media_type = name, media_type_of(name)
+        found.name, found.media_type = name, str(media_type) or media_type_of(name)
         return found
 
     def _parts(self) -> Iterator[Parts]:

@@ -18,6 +18,9 @@ from nodeflow.errors import PayloadError
 LARGE_BYTES = 16 << 20
 """From about which size on JSON is written in lines."""
 
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""orjson writes nothing but JSON's own types."""
+
 _RUN_BYTES = 1 << 20
 _OPENING = (b"[\n", b"{\n")
 
@@ -49,7 +52,7 @@ def lines_of(value: Any) -> Iterator[bytes]:
     """A list or dict of JSON's own types in lines.
 
     Raises:
-        TypeError: a part is of another type.
+        orjson.JSONEncodeError: a part is of another type, a whole number of over 64 bits, or no text.
     """
     yield from _lines(value, b"")
     yield b"\n"
@@ -127,9 +130,11 @@ def _lines(value: Any, start: bytes) -> Iterator[bytes]:
     comma = b""
     for large, run in _runs(value):
         if large is None:
-            yield b"%b%b\n" % (comma, orjson.dumps(run)[1:-1])
+            yield b"%b%b\n" % (comma, orjson.dumps(run, None, OPTIONS)[1:-1])
         else:
             key, part = large
+            if not is_list and type(key) is not str:
+                raise orjson.JSONEncodeError("a key that is no str")
             yield from _lines(part, comma + (b"" if is_list else orjson.dumps(key) + b":"))
             yield b"\n"
         comma = b","

@@ -87,7 +87,7 @@ async def _json(blobs: BlobStore, descriptor: Descriptor) -> Any:
 
 async def _file(blobs: BlobStore, descriptor: Descriptor) -> File:
     try:
-        found = File.to_be_filled(descriptor.name)
+        found = File.to_be_filled(descriptor.name, descriptor.media_type)
     except ValueError as error:
         raise PayloadError("$", str(error)) from error
     try:
@@ -96,5 +96,4 @@ async def _file(blobs: BlobStore, descriptor: Descriptor) -> File:
                 await file.write(part)
     except OSError as error:
         raise BlobStoreError(f"copy blob {descriptor.storage_id} to {found.path}: {error}") from error
-    found.media_type = descriptor.media_type
     return found

@@ -79,7 +79,7 @@ class RefValue(ABC):
         if data is None or (hint is None and size <= SMALL_BYTES):
             return MemoryRefValue(value)
         if hint == "json" or (hint is None and size <= 1 << 20):
-            return JsonRefValue(data.to_bytes(), None, data.blobs) if isinstance(data, Bundle) else JsonRefValue(data)
+            return JsonRefValue.of_prepared(data)
         return FileRefValue.spooled(data)
 
     @staticmethod
@@ -145,6 +145,12 @@ class RefValue(ABC):
     def blob_id(self) -> str:
         """The id of its blob; empty while it has none."""
         return "" if self.descriptor is None else self.descriptor.storage_id
+
+    def holds_elsewhere(self, blobs: BlobStore) -> bool:
+        """Whether it holds references to blobs that lie in another place."""
+        if not self.every_blob() or self.is_in(blobs):
+            return False
+        return self.blobs is not None and self.blobs.place != blobs.place and self.every_blob() != (self.blob_id,)
 
     def is_in(self, blobs: BlobStore) -> bool:
         """Whether it has a blob there."""
@@ -233,6 +239,12 @@ class MemoryRefValue(RefValue):
         """Its bytes."""
         return as_attachment(prepare(self._value))
 
+    def holds_elsewhere(self, blobs: BlobStore) -> bool:
+        """Whether it holds references to blobs that lie in another place."""
+        data = prepare(self._value)
+        within = data.refs if isinstance(data, Bundle) else ()
+        return any(ref.holds_elsewhere(blobs) or (ref.descriptor and not ref.is_in(blobs)) for ref in within)
+
 
 class JsonRefValue(RefValue):
     """A value as the bytes of its payload.
@@ -248,6 +260,11 @@ class JsonRefValue(RefValue):
         self._data, self._within, self.blobs = data, tuple(within), blobs
         if blobs is not None and within:
             blobs.live.add(self)
+
+    @classmethod
+    def of_prepared(cls, data: bytes | Bundle) -> JsonRefValue:
+        """A handle of a value that was encoded."""
+        return cls(data) if isinstance(data, bytes) else cls(data.to_bytes(), _blobs_of(data), data.blobs)
 
     def __repr__(self) -> str:
         return f"JsonRefValue({len(self._data):,} bytes)"
@@ -283,7 +300,7 @@ class FileRefValue(RefValue):
         super().__init__()
         self._attachment, self._read = attachment, read
         self.blobs, self.descriptor = blobs, descriptor
-        if descriptor is not None and blobs is not None:
+        if blobs is not None:
             blobs.live.add(self)
 
     def __repr__(self) -> str:
@@ -297,13 +314,13 @@ class FileRefValue(RefValue):
             OSError: it can't be written.
         """
         attachment = as_attachment(data)
-        found = cls(None)
+        found = cls(None, blobs=None if isinstance(data, bytes) else _blobs_of(data))
         path = private_folder(found) / "value"
         with path.open("wb") as file:
             for part in attachment.parts():
                 file.write(part)
         found._attachment = evolve(attachment, parts=partial(parts_of_file, path))
-        found._read = partial(_read_file, path, attachment)
+        found._read = partial(_read_file, path, attachment, found.blobs)
         return found
 
     @property
@@ -349,9 +366,14 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _read_file(path: Path, attachment: Attachment) -> Any:
+def _blobs_of(data: Bundle) -> BlobStore | None:
+    """Where the blobs lie to which a value refers."""
+    return next((ref.blobs for ref in data.refs if ref.blobs is not None), None)
+
+
+def _read_file(path: Path, attachment: Attachment, blobs: BlobStore | None) -> Any:
     data = mapped(path)
-    return decode_kind(attachment.kind, data, attachment.name) if attachment.kind else decode(data)
+    return decode_kind(attachment.kind, data) if attachment.kind else decode(data, blobs)
 
 
 def _of_inline(found: Inline, blobs: BlobStore | None) -> RefValue:
@@ -366,7 +388,7 @@ def _of_inline(found: Inline, blobs: BlobStore | None) -> RefValue:
         name=found.name,
         is_checked=found.crc32 >= 0,
     )
-    read = partial(decode_kind, found.kind, memoryview(content), found.name, found.crc32)
+    read = partial(decode_kind, found.kind, memoryview(content), crc32=found.crc32, **found.of_file)
     return FileRefValue(attachment, read=read)
 
 

@@ -23,6 +23,9 @@ MAX_DEPTH = 200
 _LABELS = {"part", "base64"}
 """Under what the bytes of an attachment stand: their place among the payload's parts, or they themselves."""
 
+_FACTS = ("name", "media_type", "crc32")
+"""What may stand beside them."""
+
 _BUILT_IN = (dict, list, str, int, float, set, frozenset, tuple, bytes)
 _INT64 = range(-(2**63), 2**64)
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
@@ -236,7 +239,7 @@ class _Reader:
 
     def _made(self, fields: dict[str, Any]) -> Any:
         name = fields.pop(TYPE)
-        facts = {key: fields.pop(key) for key in ("name", "crc32") if key in fields} if fields.keys() & _LABELS else {}
+        facts = {key: fields.pop(key) for key in _FACTS if key in fields} if fields.keys() & _LABELS else {}
         if not isinstance(name, str) or len(fields) != 1:
             raise _Refusal(f"{TYPE!r} must be a type's name and have its content beside it")
         ((label, content),) = fields.items()

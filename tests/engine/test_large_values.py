@@ -168,3 +168,72 @@ def test_a_blob_that_can_not_be_written_touches_its_item_only(project: Project, 
     assert {letter["error"]["type"] for letter in letters} == {"BlobStoreError"}
     assert sorted(letter["input"]["n"] for letter in letters) == [2, 3]
     project.run("dead-letters", "flow.py", "--clear")
+
+
+def test_each_item_of_a_fan_out_has_the_value_of_its_own_reference(project: Project, blobs: Path) -> None:
+    project.write(
+        "flow.py",
+        """
+        from nodeflow import Graph, RefValue
+
+        def start():
+            yield from range(3)
+
+        def fan(one):
+            for n in range(500):
+                yield RefValue.of({"n": n})
+
+        def passed(x: RefValue) -> RefValue:
+            return x
+
+        def take(x, again, ctx):
+            number = int(ctx.item_id.rsplit(".", 1)[1])
+            if (x["n"], again["n"]) != (number, number):
+                raise ValueError(f"{x} and {again}, not {number}")
+
+        graph = Graph("TOKEN")
+        made = graph.add(fan, graph.add(start))
+        graph.add(take, made, graph.add(passed, made))
+        """,
+    )
+    assert "1,500 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+
+
+def test_whatever_a_value_does_when_it_is_sent_touches_its_item_only(project: Project, blobs: Path) -> None:
+    project.write(
+        "flow.py",
+        """
+        import os
+        from pathlib import Path
+        from nodeflow import File, Graph, RefValue
+
+        def numbers():
+            yield from range(4)
+
+        def made(n):
+            name = os.fsdecode(b"odd\\xff") if n == 3 else f"file_{n}"
+            Path(name).write_bytes(os.urandom(2_000_000))
+            if n == 3:
+                return File(name)
+            ref = RefValue.of(File(name))
+            if n == 2:
+                Path(name).unlink()
+            return ref
+
+        def size(file: File) -> None:
+            print("size", file.size)
+
+        graph = Graph("TOKEN")
+        with graph.loop("a"):
+            m = graph.add(made, graph.add(numbers))
+        with graph.loop("b"):
+            graph.add(size, m)
+        """,
+    )
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    assert done.stdout.count("size 2000000") == 2
+    assert "2 failed" in done.stdout
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    types = {letter["input"]["n"]: letter["error"]["type"] for letter in letters}
+    assert types == {2: "BlobStoreError", 3: "PayloadError"}
+    project.run("dead-letters", "flow.py", "--clear")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import attrs
 import pytest
 
 from nodeflow import BlockingNode, Branch, Context, Graph, LogicalNode, NonBlockingNode, ProducerNode
 from nodeflow.graph import Kind, Node, QueueHead, QueueTail
+from nodeflow.graph.describe import describe
+from nodeflow.values import FileRefValue, RefValue
 from nodes import QueueReader, QueueWriter
 
 T = TypeVar("T")
@@ -148,3 +150,26 @@ def test_the_ends_of_a_queue_know_its_name_only() -> None:
     assert isinstance(QueueReader(), QueueHead)
     assert isinstance(QueueWriter(), QueueTail)
     assert isinstance(QueueReader(), Node)
+
+
+@pytest.mark.parametrize(
+    ("hint", "takes_ref"),
+    [
+        (RefValue, True),
+        (FileRefValue, True),
+        (RefValue | None, True),
+        (Annotated[RefValue | None, 1], True),
+        ("RefValue", True),
+        ("nodeflow.RefValue | None", True),
+        (list[RefValue], False),
+        (dict[str, RefValue], False),
+        ("list[RefValue]", False),
+        (object, False),
+    ],
+    ids=str,
+)
+def test_a_port_that_is_annotated_so_takes_the_handle(hint: Any, takes_ref: bool) -> None:
+    def function(value: object) -> None: ...
+
+    function.__annotations__["value"] = hint
+    assert describe(function).ports[0].takes_ref is takes_ref

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nodeflow.errors import PayloadError
+from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.storage import DataStore, keeping
 from nodeflow.storage import sweep as sweeping
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.values import File, FileRefValue, JsonRefValue, RefValue
+from nodeflow.values.blobs import BlobStore
 from tests.storage.servers import Server
 from tests.storage.test_encryption import KEY
 from tests.support import until
@@ -187,3 +188,59 @@ async def test_a_blob_that_moves_behind_the_back_of_a_sweep_is_kept(
     assert sorted(looked) == ["app:queue:a", "app:queue:b"]
     for name in ("a", "b"):
         await store.queue.clear(name)
+
+
+@pytest.mark.parametrize("how", ["pop", "cache", "lease"])
+async def test_a_handle_that_a_process_has_keeps_its_blob_whatever_it_came_by(store: DataStore, how: str) -> None:
+    if how == "cache":
+        await store.cache.set("a", RefValue.of(ARRAY))
+        ref = await store.cache.get("a")
+        await store.cache.delete("a")
+    elif how == "pop":
+        await store.queue.push("a", RefValue.of(ARRAY))
+        ref = await store.queue.pop("a")
+    else:
+        await store.queue.push("a", RefValue.of(ARRAY))
+        async with store.queue.lease("a", timeout=0) as lease:
+            ref = lease[0].value
+    await forget(store)
+    await until(lambda: said(store), 5, "the heartbeat says what this process has in its hands")
+    await store.sweep(older_than=0)
+    assert np.array_equal(await ref.read(), ARRAY)
+
+
+async def test_one_reference_in_two_places_is_one_blob(store: DataStore) -> None:
+    ref = RefValue.of(ARRAY)
+    await store.queue.push("a", [ref, {"again": ref}])
+    assert len(await ids(store)) == 1
+    await store.queue.clear("a")
+
+
+@pytest.mark.parametrize("hint", ["memory", "json", "file"])
+async def test_references_within_a_reference_can_be_read(store: DataStore, hint: Any) -> None:
+    inner = RefValue.of(ARRAY)
+    await inner.save(store.blobs)
+    outer = RefValue.of({"inner": inner, "text": "x" * 10_000}, hint=hint)
+    await store.queue.push("a", outer)
+    for each in (outer, await store.queue.pop("a")):
+        assert np.array_equal(await (await each.read())["inner"].read(), ARRAY)
+
+
+@pytest.mark.parametrize("hint", ["memory", "json", "file"])
+async def test_references_to_another_place_within_a_reference_are_refused(store: DataStore, hint: Any) -> None:
+    elsewhere = RefValue.of(ARRAY)
+    await elsewhere.save(BlobStore.open("memory://", max_inline_bytes=5_000))
+    outer = RefValue.of({"inner": elsewhere, "text": "x" * 10_000}, hint=hint)
+    with pytest.raises(PayloadError, match="holds references to blobs of another place"):
+        await store.queue.push("a", outer)
+
+
+async def test_what_goes_wrong_while_a_reference_is_saved_is_raised_as_itself(store: DataStore, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(ARRAY.tobytes())
+    ref = RefValue.of(File(tmp_path / "f"))
+    (tmp_path / "f").unlink()
+    with pytest.raises(BlobStoreError, match="No such file"):
+        await store.queue.push("a", [ref])
+    (tmp_path / "f").write_bytes(b"shorter")
+    with pytest.raises((PayloadError, BlobStoreError)):
+        await store.queue.push("a", [ref])

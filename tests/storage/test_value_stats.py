@@ -68,6 +68,22 @@ async def test_blobs_and_their_failures_are_counted(server: Server, tmp_path: Pa
         assert store.stats().descriptor_write_failures == 2
 
 
+async def test_a_value_that_was_encoded_before_is_counted_once(server_url: str, token: str) -> None:
+    async with DataStore.from_url(server_url, prefix=f"{token}:") as store:
+        data = store.encode("x" * 100)
+        await store.queue.push_many("jobs", [data, await store.prepare("jobs", "y")])
+        assert store.stats().encode_bytes.count == 2
+        await store.queue.clear("jobs")
+
+
+async def test_a_blob_that_has_grown_is_counted(server: Server, tmp_path: Path) -> None:
+    async with DataStore.from_url(server.url, blobs=str(tmp_path / "blobs")) as store:
+        growing = await store.grow("text/plain")
+        await growing.write(b"x" * 10)
+        await growing.finish()
+        assert (store.stats().blobs_written, store.stats().blob_bytes_written) == (1, 10)
+
+
 def test_a_histogram_counts_by_powers_of_two() -> None:
     found = Histogram()
     assert (found.count, found.mean, found.quantile(0.5)) == (0, 0.0, 0.0)

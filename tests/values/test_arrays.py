@@ -92,6 +92,18 @@ def test_what_npy_can_not_hold_is_refused_with_its_path(value: Any, reason: str)
         encode({"a": [1, value]})
 
 
+def test_a_dtype_may_have_many_fields() -> None:
+    for count in (600, 5_000):
+        array = np.zeros(3, [(f"field_{number:05d}", "<f8") for number in range(count)])
+        assert decode(encode(array)).dtype == array.dtype
+
+
+@pytest.mark.parametrize("value", [np.zeros(3, "V0"), np.void(b"")], ids=["array", "scalar"])
+def test_elements_without_bytes_are_refused(value: Any) -> None:
+    with pytest.raises(PayloadError, match="whose elements have no bytes"):
+        encode(value)
+
+
 def test_an_array_alone_is_a_value_of_its_kind() -> None:
     found = prepare(np.arange(3))
     assert isinstance(found, Bundle)

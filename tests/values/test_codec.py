@@ -202,3 +202,10 @@ def test_a_digest_is_that_of_the_value_also_when_it_was_encoded_already() -> Non
 def test_what_cannot_be_encoded_has_no_digest() -> None:
     with pytest.raises(PayloadError, match=r"^\$\[1\]: a module"):
         digest([1, math])
+
+
+def test_a_ring_in_a_long_list_is_refused_before_it_fills_the_memory() -> None:
+    value: list[Any] = ["x"] * 50_000
+    value.append(value)
+    with pytest.raises(PayloadError, match=r"\$\[50000\]: refers back to \$"):
+        encode(value)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, PayloadError
 from nodeflow.values import encode
 from nodeflow.values.blobs import BlobStore, Growing
+from nodeflow.values.blobs import growing as module
 from nodeflow.values.frames import Frames
 from nodeflow.values.offload import restore
 from tests.support import until
@@ -106,3 +107,31 @@ async def test_a_part_that_was_changed_or_is_missing_is_damage(tmp_path: Path) -
     part.unlink()
     with pytest.raises(BlobMissingError, match=growing.id):
         await blobs.read(descriptor)
+
+
+async def test_what_was_not_encrypted_is_not_followed_where_there_is_a_key(tmp_path: Path) -> None:
+    blobs = BlobStore.open(tmp_path, Frames(keys={"k": os.urandom(32)}))
+    growing = blobs.grow("application/jsonl")
+    await growing.write(LINES[0])
+    await growing.flush()
+    part = tmp_path / f"{growing.id}.000000"
+    for forged in (b"FORGED\n", b""):
+        part.write_bytes(forged)
+        with pytest.raises(PayloadError, match=growing.id):
+            await whole(blobs.follow(growing.id))
+    for end in (b'{"parts": 1}', b"{}", b"["):
+        (tmp_path / growing.id).write_bytes(end)
+        with pytest.raises(BlobDamagedError, match="its end isn't what was written"):
+            await whole(blobs.follow(growing.id))
+
+
+async def test_what_is_aborted_leaves_nothing_also_behind_its_end(blobs: BlobStore) -> None:
+    growing, _ = await grown(blobs, LINES)
+    await growing.abort()
+    assert [blob async for blob in blobs.list()] == []
+
+
+async def test_a_blob_of_which_there_is_nothing_is_missing(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_SECONDS", 0.1)
+    with pytest.raises(BlobMissingError, match="streaming_0"):
+        await whole(blobs.follow("streaming_" + "0" * 32))

@@ -92,6 +92,18 @@ async def test_large_json_goes_through_a_blob_in_lines(server_url: str, token: s
             await store.cache.get("large")
 
 
+@pytest.mark.parametrize("more", [[2**70], [(1, 2)], [{5: 1}]], ids=repr)
+async def test_large_values_that_json_does_not_hold_come_back_all_the_same(
+    server_url: str, token: str, tmp_path: Path, more: list[Any]
+) -> None:
+    async with DataStore.from_url(server_url, prefix=f"{token}:", blobs=str(tmp_path / "blobs")) as store:
+        value = ["x" * 100] * 300_000 + more
+        await store.queue.push("jobs", value)
+        assert await store.queue.pop("jobs") == value
+        with pytest.raises(PayloadError, match=r"\$\[300000\]: str with a lone surrogate"):
+            await store.queue.push("jobs", ["x" * 100] * 300_000 + ["\ud800"])
+
+
 BIG = """
 import asyncio, sys
 from nodeflow.storage import DataStore

@@ -200,3 +200,12 @@ async def test_a_temporary_file_goes_with_its_handle() -> None:
     gc.collect()
     assert not path.exists()
     assert value == LARGE
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_the_media_type_of_a_file_travels_however_it_does(tmp_path: Path, blobs: BlobStore, size: int) -> None:
+    (tmp_path / "x.bin").write_bytes(os.urandom(size))
+    file = File(tmp_path / "x.bin", media_type="image/x-mine")
+    ref = RefValue.from_descriptor(await RefValue.of(file).to_descriptor(blobs), blobs)
+    for back in (decode(encode(file)), decode(encode([file]))[0], await ref.read()):
+        assert back.media_type == "image/x-mine"

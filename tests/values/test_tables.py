@@ -15,6 +15,8 @@ from nodeflow.errors import PayloadError
 from nodeflow.values import RefValue, decode, digest, encode
 
 DAYS = pd.date_range("2020-01-01", periods=2, freq="D", name="day")
+BOTH = pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))
+ODD_DAYS = pd.offsets.CustomBusinessDay(holidays=["2020-01-06"])
 FRAMES = {
     "numbers": pd.DataFrame({"b": [1.5, np.nan], "a": [1, 2], "c": np.array([1, 2], "f2"), "d": [True, False]}),
     "text": pd.DataFrame({"a": ["x", None], "b": pd.array(["y", None], "string")}),
@@ -73,6 +75,18 @@ def test_a_series_of_pandas_keeps_its_name(name: Any) -> None:
         (pd.DataFrame({1: [1], "b": [2]}), "can't hold"),
         (pl.DataFrame({"a": [object()]}), "column 'a' is of dtype Object"),
         (pl.DataFrame({"a": pl.Series([1], dtype=pl.Int128)}), "Arrow can't hold it"),
+        (pd.DataFrame(index=range(3)), "rows without columns"),
+        (
+            pd.DataFrame({"a": pd.array([1.5, None], "Float64") / pd.array([0.0, 1.0], "Float64") * 0}),
+            "NaN beside missing",
+        ),
+        (pd.DataFrame({"a": [1, 2]}, index=pd.array([1, None], "Int64")), "its index"),
+        (pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_arrays([pd.array([1], "Int8")])), "its index"),
+        (pd.DataFrame([[1]], columns=pd.Index(["a"], dtype=object)), "its columns"),
+        (pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False), "flags"),
+        (pd.DataFrame({"a": [1]}, index=pd.date_range("2020-01-01", periods=1, freq=ODD_DAYS)), "Arrow can't hold"),
+        (pd.Series([1], name=1.5), "its name 1.5 is of type float"),
+        (pl.DataFrame({"a": pl.Series([[]], dtype=pl.Array(pl.Int8, 0))}), "Arrow can't hold it"),
         (pl.LazyFrame({"a": [1]}), "of no known type"),
         (pa.array([1]), "of no known type"),
     ],
@@ -80,6 +94,11 @@ def test_a_series_of_pandas_keeps_its_name(name: Any) -> None:
 def test_what_arrow_can_not_hold_is_refused(value: Any, reason: str) -> None:
     with pytest.raises(PayloadError, match=reason):
         encode(value)
+
+
+def test_a_series_of_polars_needs_no_name() -> None:
+    for value in (pl.Series([1, 2]), pl.DataFrame({"": [1], "a": [2]})):
+        assert decode(encode(value)).equals(value)
 
 
 POLARS = pl.DataFrame(

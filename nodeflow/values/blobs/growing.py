@@ -9,10 +9,11 @@ from contextlib import aclosing
 import anyio
 import orjson
 
-from nodeflow.errors import BlobMissingError, BlobStoreError
+from nodeflow.errors import BlobDamagedError, BlobMissingError, BlobStoreError, PayloadError
 from nodeflow.values.blobs.bucket import Bucket
 from nodeflow.values.blobs.parts import Digest, opened, sealed
 from nodeflow.values.chunks import Opener, Sealer
+from nodeflow.values.counts import ValueCounts
 from nodeflow.values.descriptor import Descriptor, new_blob_id
 from nodeflow.values.frames import Frames, Parts
 
@@ -21,6 +22,8 @@ _PART_SECONDS = 0.5
 """How long what was written may wait for more before others can read it."""
 
 _LOOK_SECONDS = 0.1
+_START_SECONDS = 10.0
+"""How long a blob of which there is nothing at all may take to begin."""
 
 
 def is_growing(blob_id: str) -> bool:
@@ -41,13 +44,15 @@ class Growing:
         frames: how it is compressed and encrypted.
         media_type: what its bytes are.
         kind: the name of the type that they are a value of.
+        counts: what counts what is done.
     """
 
-    def __init__(self, bucket: Bucket, frames: Frames, media_type: str, kind: str) -> None:
+    def __init__(self, bucket: Bucket, frames: Frames, media_type: str, kind: str, counts: ValueCounts) -> None:
         self.id = new_blob_id("streaming")
         self._bucket, self._frames, self._media_type, self._kind = bucket, frames, media_type, kind
         self._digest, self._buffer = Digest(), bytearray()
         self._count = self._size = 0
+        self._counts, self._lock = counts, anyio.Lock()
         self._since = time.monotonic()
 
     def every_blob(self) -> tuple[str, ...]:
@@ -70,12 +75,13 @@ class Growing:
         Raises:
             BlobStoreError: it can't be written.
         """
-        part, self._buffer, self._since = self._buffer, bytearray(), time.monotonic()
-        if part:
-            name = name_of(self.id, self._count)
-            await self._put(name, self._digest.through(sealed(Sealer(self._frames, name), part)))
-            self._count += 1
-            self._size += len(part)
+        async with self._lock:
+            part, self._buffer, self._since = self._buffer, bytearray(), time.monotonic()
+            if part:
+                name = name_of(self.id, self._count)
+                await self._put(name, self._digest.through(sealed(Sealer(self._frames, name), part)))
+                self._count += 1
+                self._size += len(part)
 
     async def finish(self, blobs: Iterable[str] = ()) -> Descriptor:
         """Say that it is all.
@@ -88,6 +94,8 @@ class Growing:
         """
         await self.flush()
         await self._put(self.id, sealed(Sealer(self._frames, self.id), orjson.dumps({"parts": self._count})))
+        self._counts.blobs_written += 1
+        self._counts.blob_bytes_written += self._digest.size
         return Descriptor(
             storage_id=self.id,
             size_bytes=self._size,
@@ -105,7 +113,7 @@ class Growing:
             BlobStoreError: it can't be removed.
         """
         try:
-            await self._bucket.delete([name_of(self.id, number) for number in range(self._count)])
+            await self._bucket.delete([self.id, *(name_of(self.id, number) for number in range(self._count + 1))])
         except OSError as error:
             raise BlobStoreError(f"remove blob {self.id} in {self._bucket.place}: {error}") from error
 
@@ -130,25 +138,30 @@ async def followed(bucket: Bucket, frames: Frames, blob_id: str, patience: float
         BlobMissingError: it was removed meanwhile.
         BlobStoreError: nothing came for so long.
     """
-    number, deadline = 0, time.monotonic() + patience
+    number = 0
+    since = time.monotonic()
     while True:
         end = await end_of(bucket, frames, blob_id)
+        name = name_of(blob_id, number)
         try:
-            async with aclosing(
-                opened(Opener(frames, name_of(blob_id, number)), bucket.get(name_of(blob_id, number)))
-            ) as parts:
+            async with aclosing(opened(Opener(frames, name, is_strict=True), bucket.get(name))) as parts:
                 async for part in parts:
                     yield part
         except FileNotFoundError:
             if end is not None and number >= end:
                 return
-            if number and not [each async for each in bucket.found() if part_of(each.name) == blob_id]:
+            waited = time.monotonic() - since
+            if (number or waited > _START_SECONDS) and not await _is_there(bucket, blob_id):
                 raise BlobMissingError(blob_id, bucket.place) from None
-            if time.monotonic() > deadline:
+            if waited > patience:
                 raise BlobStoreError(f"blob {blob_id} has not grown for {patience:g} s, and has no end") from None
             await anyio.sleep(_LOOK_SECONDS)
             continue
-        number, deadline = number + 1, time.monotonic() + patience
+        number, since = number + 1, time.monotonic()
+
+
+async def _is_there(bucket: Bucket, blob_id: str) -> bool:
+    return any([part_of(each.name) == blob_id async for each in bucket.found()])
 
 
 async def end_of(bucket: Bucket, frames: Frames, blob_id: str) -> int | None:
@@ -156,12 +169,15 @@ async def end_of(bucket: Bucket, frames: Frames, blob_id: str) -> int | None:
 
     Raises:
         OSError: it can't be read.
+        BlobDamagedError: what it says isn't what was written.
     """
     try:
-        opening = opened(Opener(frames, blob_id), bucket.get(blob_id))
+        opening = opened(Opener(frames, blob_id, is_strict=True), bucket.get(blob_id))
         return int(orjson.loads(b"".join([bytes(part) async for part in opening]))["parts"])
     except FileNotFoundError:
         return None
+    except (PayloadError, LookupError, TypeError, ValueError) as error:
+        raise BlobDamagedError(blob_id, f"its end isn't what was written ({error})") from error
 
 
 def name_of(blob_id: str, number: int) -> str:

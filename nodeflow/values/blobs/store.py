@@ -28,6 +28,13 @@ _OWNER = "owner"
 """The name under which it stands whose blobs they are."""
 
 
+class Live(Protocol):
+    """Where the handles of blobs are noted that a process has."""
+
+    def add(self, item: Any, /) -> None:
+        """Note one, for as long as it lives."""
+
+
 class HasBlob(Protocol):
     """A reference."""
 
@@ -65,13 +72,13 @@ class BlobStore:
         bucket: Bucket,
         frames: Frames | None = None,
         max_inline_bytes: int = 1 << 20,
-        live: WeakSet[Any] | None = None,
+        live: Live | None = None,
         counts: ValueCounts | None = None,
     ) -> None:
         self._bucket = bucket
         self.frames = frames or Frames(compress_above=None)
         self.max_inline_bytes = max_inline_bytes
-        self.live: WeakSet[Any] = WeakSet() if live is None else live
+        self.live: Live = WeakSet() if live is None else live
         self.counts = counts or ValueCounts()
         self.watch: Watch | None = None
         """Told how blobs are written and read; for progress bars."""
@@ -90,7 +97,7 @@ class BlobStore:
         url: str | Path,
         frames: Frames | None = None,
         max_inline_bytes: int = 1 << 20,
-        live: WeakSet[Any] | None = None,
+        live: Live | None = None,
         counts: ValueCounts | None = None,
     ) -> BlobStore:
         """The blobs at a place; nothing is read or written yet.
@@ -176,7 +183,7 @@ class BlobStore:
             media_type: what its bytes are.
             kind: the name of the type that they are a value of.
         """
-        growing = Growing(self._bucket, self.frames, media_type, kind)
+        growing = Growing(self._bucket, self.frames, media_type, kind, self.counts)
         self.live.add(growing)
         return growing
 

@@ -14,7 +14,7 @@ from nodeflow.values.attachment import NPY, Attachment
 from nodeflow.values.frames import Parts
 from nodeflow.values.kinds import Kind, always_attached
 
-_HEADER_BYTES = 1 << 16
+_MAGIC_BYTES = np.lib.format.MAGIC_LEN
 _PART_BYTES = 1 << 20
 _CHARS = "biufc?"
 _READERS: Mapping[Any, Callable[..., Any]] = {
@@ -49,6 +49,8 @@ def _attached(array: Any) -> Attachment:
 def _check(dtype: Any) -> None:
     if dtype.hasobject:
         raise ValueError(f"an array of dtype {dtype} holds Python objects: give a list, or an array of another dtype")
+    if not dtype.itemsize:
+        raise ValueError(f"npy can't hold dtype {dtype}, whose elements have no bytes")
     if dtype.metadata is not None:
         raise ValueError(f"dtype {dtype} has metadata, which npy can't hold: give astype({str(dtype)!r})")
     try:
@@ -74,13 +76,12 @@ def _parts(header: bytes, array: Any) -> Iterator[Parts]:
 
 def _array(data: memoryview) -> Any:
     """An array upon the bytes, or upon a copy of them where they can't be written to."""
-    header = BytesIO(data[:_HEADER_BYTES])
-    version = np.lib.format.read_magic(header)
-    read: Callable[..., Any] = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, is_fortran, dtype = read(header)
+    version = np.lib.format.read_magic(BytesIO(data[:_MAGIC_BYTES]))
+    end = _MAGIC_BYTES + (2 if version == (1, 0) else 4)
+    end += int.from_bytes(data[_MAGIC_BYTES:end], "little")
+    header = BytesIO(data[:end])
+    header.seek(_MAGIC_BYTES)
+    shape, is_fortran, dtype = _READERS[version](header, max_header_size=end)
     if dtype.hasobject:
         raise ValueError(f"an array of dtype {dtype} holds Python objects")
     content = data[header.tell() :]
@@ -104,8 +105,8 @@ def _scalar(data: Any) -> Any:
     if "value" in data:
         return {"U": np.str_, "S": np.bytes_}[data["dtype"]](data["value"])
     dtype = np.lib.format.descr_to_dtype(data["dtype"])
-    if dtype.hasobject:
-        raise ValueError(f"a scalar of dtype {dtype} holds Python objects")
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"a scalar of dtype {dtype} holds Python objects, or nothing")
     content = base64.b64decode(data["bytes"], validate=True)
     if len(content) != dtype.itemsize:
         raise ValueError(f"{len(content)} bytes, not the {dtype.itemsize} of dtype {dtype}")

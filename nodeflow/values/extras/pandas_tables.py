@@ -34,7 +34,11 @@ def _attached(frame: Any, **more: Any) -> Attachment:
         raise ValueError(f"Arrow can't hold it: {error}") from error
     facts = {"index": _freq(frame.index), "columns": _freq(frame.columns), "range": _range(frame.columns), **more}
     table = table.replace_schema_metadata({**table.schema.metadata, _OURS: json.dumps(facts).encode()})
-    _refuse_changes(frame, _restored(table.slice(0, 0), facts))
+    try:
+        kept = _restored(table, facts)
+    except Exception as error:
+        raise ValueError(f"Arrow can't hold it: {error}") from error
+    _refuse_changes(frame, kept)
     return attached(table)
 
 
@@ -52,16 +56,31 @@ def _is_object(dtype: Any) -> bool:
 
 
 def _refuse_changes(frame: Any, kept: Any) -> None:
-    if not kept.columns.equals(frame.columns) or kept.columns.names != frame.columns.names:
-        raise ValueError(f"Arrow can't hold its columns: they would come back as {list(kept.columns)!r:.200}")
+    if len(kept) != len(frame):
+        raise ValueError("Arrow can't hold rows without columns")
     for number, name in enumerate(frame.columns):
-        if kept.dtypes.iloc[number] != frame.dtypes.iloc[number]:
-            raise ValueError(
-                f"column {name!r} of dtype {frame.dtypes.iloc[number]} would come back as {kept.dtypes.iloc[number]}"
-            )
-    is_named = isinstance(frame.index, pd.RangeIndex) or kept.index.names == frame.index.names
-    if not is_named or kept.attrs != frame.attrs:  # a range is no column, and its name is kept beside it
-        raise ValueError("Arrow can't hold the names of its index, or its attrs")
+        column, found = frame.iloc[:, number], kept.iloc[:, number]
+        if found.dtype != column.dtype:
+            raise ValueError(f"column {name!r} of dtype {column.dtype} would come back as {found.dtype}")
+        if _has_both(column):
+            raise ValueError(f"column {name!r} holds NaN beside missing values: Arrow would make one of both")
+    for what, index, found in (("index", frame.index, kept.index), ("columns", frame.columns, kept.columns)):
+        if _facts_of(found) != _facts_of(index) or not found.equals(index):
+            raise ValueError(f"Arrow can't hold its {what}: it would come back as {found!r:.200}")
+    if kept.attrs != frame.attrs or not frame.flags.allows_duplicate_labels:
+        raise ValueError("Arrow can't hold its attrs or its flags")
+
+
+def _has_both(column: Any) -> bool:
+    """Whether a nullable column of floats holds NaN, which isn't missing there."""
+    if not isinstance(column.array, pd.arrays.FloatingArray):
+        return False
+    return bool(np.isnan(column.to_numpy("f8", na_value=0.0)).any())
+
+
+def _facts_of(index: Any) -> tuple[Any, ...]:
+    dtypes = list(index.dtypes) if isinstance(index, pd.MultiIndex) else [index.dtype]
+    return dtypes, list(index.names), [type(name) for name in index.names], getattr(index, "freq", None)
 
 
 def _freq(index: Any) -> str | None:
@@ -84,7 +103,7 @@ def _frame(data: memoryview) -> Any:
 
 def _restored(table: Any, facts: Mapping[str, Any]) -> Any:
     frame = table.to_pandas(split_blocks=True)
-    if len(frame) and facts["index"]:
+    if facts["index"]:
         frame.index.freq = facts["index"]
     if facts["range"]:
         frame.columns = pd.RangeIndex(*facts["range"], name=frame.columns.name)
@@ -111,7 +130,9 @@ def _address(array: Any) -> int:
 
 
 def _series_attached(series: Any) -> Attachment:
-    return _attached(series.to_frame(), is_unnamed=series.name is None)
+    if type(series.name) not in (str, tuple, int, type(None)):
+        raise ValueError(f"its name {series.name!r} is of type {type(series.name).__name__}: give it a str")
+    return _attached(series.to_frame(), is_unnamed=series.name is None, is_int=type(series.name) is int)
 
 
 def _series(data: memoryview) -> Any:
@@ -120,4 +141,6 @@ def _series(data: memoryview) -> Any:
     if frame.shape[1] != 1:
         raise ValueError(f"{frame.shape[1]} columns, not one")
     series = frame.iloc[:, 0]
-    return series.rename(None) if facts["is_unnamed"] else series
+    if facts["is_unnamed"]:
+        return series.rename(None)
+    return series.rename(int(series.name)) if facts["is_int"] else series

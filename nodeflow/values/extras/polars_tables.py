@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from nodeflow.values.attachment import Attachment
 from nodeflow.values.extras.arrow_tables import attached, read_table
 from nodeflow.values.kinds import Kind, always_attached
+
+_VIEWS = (pa.types.is_string_view, pa.types.is_binary_view)
 
 
 def kinds() -> Mapping[type, Kind]:
@@ -25,22 +28,31 @@ def _attached(frame: Any) -> Attachment:
         if dtype == pl.Object:
             raise ValueError(f"column {name!r} is of dtype Object: give it a dtype")
     try:
-        table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
-        kept = _of(table.slice(0, 0))
-    except Exception as error:
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        kept = _of(table)
+    except (Exception, pl.exceptions.PanicException) as error:
         raise ValueError(f"Arrow can't hold it: {error}") from error
-    for name, dtype in frame.schema.items():
-        if kept.schema[name] != dtype:
-            raise ValueError(f"column {name!r} of dtype {dtype} would come back as {kept.schema[name]}")
+    for name, dtype, found in zip(frame.columns, frame.dtypes, kept.dtypes, strict=True):
+        if found != dtype:
+            raise ValueError(f"column {name!r} of dtype {dtype} would come back as {found}")
     return attached(table)
 
 
 def _frame(data: memoryview) -> Any:
-    return _of(read_table(data))
+    table = read_table(data)
+    for field in table.schema:
+        if any(is_view(field.type) for is_view in _VIEWS):
+            raise ValueError(f"column {field.name!r} is of type {field.type}, which polars takes on trust")
+    try:
+        return _of(table)
+    except pl.exceptions.PanicException as error:  # which is no Exception
+        raise ValueError(f"polars can't read it: {error}") from error
 
 
 def _of(table: Any) -> Any:
-    return pl.from_arrow(table)
+    frame: Any = pl.from_arrow(table)
+    frame.columns = table.column_names  # an empty name would become another one
+    return frame
 
 
 def _series_attached(series: Any) -> Attachment:
