@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from nodeflow.storage.connection import RedisConnection
-from nodeflow.storage.keeping import KEEP_SECONDS, KEY, Keeper
+from nodeflow.storage.keeping import KEEP_SECONDS, KEY, SWEEP_MOST_SECONDS, SWEEPS, Keeper
 from nodeflow.storage.link import Link
 from nodeflow.storage.scripts import script
 from nodeflow.storage.session import Session
@@ -106,6 +106,8 @@ def _begun(connection: RedisConnection, session: Session) -> Heart:
     async def leave() -> None:
         for member in heart.members:
             await connection.last_words("leave", member.keys, [member.consumer, session.id])
+        if said := connection.keeper.all_said:
+            await connection.last_words("drop_blobs", [KEY, SWEEPS], [SWEEP_MOST_SECONDS, *said])
 
     rhythm = Rhythm(session.id, settings.lease_seconds, settings.max_deliveries)
     heart = Heart(session.link, rhythm, report, connection.keeper)
@@ -201,7 +203,7 @@ class Heart:
         for keys, writer, token in list(self._writers):
             calls.append(("writers", [2, *keys, "beat", rhythm.milliseconds, token, "", "", writer]))
         if due := self._keeper.due():
-            calls.append(("keep_blobs", [1, KEY, KEEP_SECONDS, *due]))
+            calls.append(("keep_blobs", [1, KEY, KEEP_SECONDS, *self._keeper.named(due)]))
         replies = self._evaluate(client, calls) if calls else []
         if due and not isinstance(replies[-1], Exception):
             self._keeper.said(due)

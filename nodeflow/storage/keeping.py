@@ -9,13 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from typing import Any, Protocol
+from uuid import uuid4
 from weakref import WeakSet
 
 KEEP_SECONDS = 7200
 """For how long a blob is in use after somebody has said so; twice the age from which blobs are swept."""
 
 KEY = "nodeflow:blobs-in-use"
-"""The sorted set of the blobs in use, by when that was said, on the server's clock."""
+"""The sorted set of the blobs in use, each with who says so, by when that was said, on the server's clock."""
+
+SWEEPS = "nodeflow:blob-sweeps"
+"""The sorted set of the sweeps that are under way, by when they began."""
+
+SWEEP_MOST_SECONDS = 86400
+"""After how long a sweep that has not ended is taken for dead."""
 
 _SAY_SECONDS = 600.0
 _MOST_REMEMBERED = 10_000
@@ -49,6 +56,7 @@ class Keeper:
     def __init__(self) -> None:
         self.is_new = False
         """Whether something came into its hands since `due` was asked."""
+        self._name = uuid4().hex[:8]
         self._live: WeakSet[Any] = WeakSet()
         self._said: dict[str, float] = {}
 
@@ -67,6 +75,15 @@ class Keeper:
         held = {*more, *(blob for each in self._snapshot() for blob in each.every_blob())}
         limit = time.monotonic() - _SAY_SECONDS
         return [blob for blob in held if blob and self._said.get(blob, limit) <= limit]
+
+    def named(self, blobs: Iterable[str]) -> list[str]:
+        """What is said of blobs: who has them in hand."""
+        return [f"{self._name}:{blob}" for blob in blobs]
+
+    @property
+    def all_said(self) -> list[str]:
+        """All that was said of late."""
+        return self.named(self._said)
 
     @property
     def holds(self) -> bool:

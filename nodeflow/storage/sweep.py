@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
+import anyio
 from attrs import frozen
 
 from nodeflow.errors import UsageError
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.heart import heart_of
-from nodeflow.storage.keeping import KEEP_SECONDS, KEY
+from nodeflow.storage.keeping import KEEP_SECONDS, KEY, SWEEP_MOST_SECONDS, SWEEPS
 from nodeflow.storage.keys import queue_keys
 from nodeflow.values.blobs import Blob, BlobStore
 
@@ -65,7 +66,8 @@ async def sweep(
     now = await blobs.mark(await claim_place(connection, blobs))
     every = [blob async for blob in blobs.list()]
     old = [blob for blob in every if now - blob.at > timedelta(seconds=older_than)]
-    used = await used_blobs(connection) if old else set()
+    async with _announced(connection):
+        used = await used_blobs(connection) if old else set()
     unused = [blob for blob in old if blob.id not in used]
     blobs.counts.blobs_orphaned += len(unused)
     if not is_dry:
@@ -74,6 +76,20 @@ async def sweep(
         blobs.counts.blob_bytes_swept += sum(blob.size for blob in unused)
         await blobs.tidy(older_than)
     return Swept(unused, len(old) - len(unused), len(every) - len(old))
+
+
+@asynccontextmanager
+async def _announced(connection: RedisConnection) -> AsyncIterator[None]:
+    """Let who closes its store know that a sweep looks for what is in use."""
+    seconds, _ = await connection.call("TIME", operation="begin a sweep")
+    name = uuid4().hex
+    await connection.call("ZADD", SWEEPS, int(seconds), name, operation="begin a sweep")
+    await connection.call("EXPIRE", SWEEPS, SWEEP_MOST_SECONDS, operation="begin a sweep")
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.call("ZREM", SWEEPS, name, operation="end a sweep")
 
 
 async def keep_in_use(connection: RedisConnection, more: Iterable[str] = ()) -> None:
@@ -87,7 +103,9 @@ async def keep_in_use(connection: RedisConnection, more: Iterable[str] = ()) -> 
     if connection.keeper.holds:
         heart_of(connection, await connection.session()).begin()
     if due:
-        await connection.run_script("keep_blobs", [KEY], [KEEP_SECONDS, *due], "say which blobs are in use")
+        await connection.run_script(
+            "keep_blobs", [KEY], [KEEP_SECONDS, *connection.keeper.named(due)], "say which blobs are in use"
+        )
         connection.keeper.said(due)
 
 
@@ -138,7 +156,7 @@ async def _in_hand(connection: RedisConnection) -> set[str]:
     now = await connection.call("TIME", operation="look for blobs in use")
     since = int(now[0]) - KEEP_SECONDS
     found = await connection.call("ZRANGEBYSCORE", KEY, since, "+inf", operation="look for blobs in use")
-    return {blob.decode() for blob in found}
+    return {blob.decode() for each in found for blob in _BLOB.findall(each)}
 
 
 async def _keys_of(connection: RedisConnection) -> AsyncIterator[list[bytes]]:

@@ -75,6 +75,7 @@ def test_blobs_are_removed_by_id_and_only_when_that_is_meant(project: Project, b
     assert "is no id of a blob" in project.run("blobs", "get", "../flow.py", status=2).stderr
 
 
+@pytest.mark.slow
 def test_a_graph_has_the_blobs_that_its_data_refer_to(project: Project, blobs: Path) -> None:
     project.write("flow.py", FLOW)
     project.write("other.py", FLOW.replace('"TOKEN"', '"TOKEN-2"'))
@@ -98,6 +99,7 @@ def test_a_blob_that_is_not_there_leaves_no_file(project: Project, blobs: Path) 
     assert not (project.folder / "copy").exists()
 
 
+@pytest.mark.slow
 def test_a_person_who_waits_for_a_large_blob_sees_a_bar(project: Project, blobs: Path) -> None:
     project.write(
         "flow.py",

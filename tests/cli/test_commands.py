@@ -116,6 +116,7 @@ def test_a_node_that_raises_shows_the_users_frames_only(flow: Project) -> None:
     assert "nodeflow/engine" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_terminal_progress_is_plain_lines_and_quiet_shows_none(flow: Project) -> None:
     flow.replace("flow.py", 'print("doubling", n)', "import time; time.sleep(0.03)")
     done = flow.run("run", "flow.py")

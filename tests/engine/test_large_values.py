@@ -133,6 +133,7 @@ LOSING = """
 """
 
 
+@pytest.mark.slow
 def test_with_skip_what_follows_goes_on_without_a_value_whose_blob_is_lost(project: Project, blobs: Path) -> None:
     project.write("flow.py", LOSING.replace("HOW", "skip"))
     done = project.run("run", "flow.py", "--quiet")
@@ -141,6 +142,7 @@ def test_with_skip_what_follows_goes_on_without_a_value_whose_blob_is_lost(proje
     assert "goes on without what 'large' gave: $: blob output_" in done.stderr
 
 
+@pytest.mark.slow
 def test_with_fail_the_dead_letter_names_the_blob_the_node_and_the_run(project: Project, blobs: Path) -> None:
     project.write("flow.py", LOSING.replace("HOW", "fail"))
     done = project.run("run", "flow.py", "--quiet", status=3)
@@ -155,6 +157,7 @@ def test_with_fail_the_dead_letter_names_the_blob_the_node_and_the_run(project: 
     project.run("dead-letters", "flow.py", "--clear")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["skip", "fail"])
 def test_a_blob_that_can_not_be_written_touches_its_item_only(project: Project, blobs: Path, how: str) -> None:
     blobs.write_text("not a folder")
@@ -199,6 +202,7 @@ def test_each_item_of_a_fan_out_has_the_value_of_its_own_reference(project: Proj
     assert "1,500 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
 
 
+@pytest.mark.slow
 def test_whatever_a_value_does_when_it_is_sent_touches_its_item_only(project: Project, blobs: Path) -> None:
     project.write(
         "flow.py",

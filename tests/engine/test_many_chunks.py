@@ -54,6 +54,7 @@ def read(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "size", "blobs_kept"), [(100, 10, 0), (101, 10, 1), (20, 100_000, 1), (3, 2_000_000, 3)]
 )
@@ -91,6 +92,7 @@ def test_the_chunks_are_followed_from_the_first_on_while_the_step_is_under_way(p
     assert len(lines) == 500
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_leaves_no_part_of_its_blob_and_what_was_kept_before(project: Project, blobs: Path) -> None:
     project.write("flow.py", flow(150))
     project.run("step", "flow.py", "words", "--items", "all")

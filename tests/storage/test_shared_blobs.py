@@ -138,6 +138,7 @@ async def said(store: DataStore) -> bool:
     return bool(await (await store.connection.ensure_connection()).exists(keeping.KEY))
 
 
+@pytest.mark.slow
 async def test_a_blob_that_goes_from_queue_to_queue_is_never_swept(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ async def test_what_is_young_is_left_alone(store: DataStore) -> None:
     assert (swept.removed, swept.young) == ([], 1)
 
 
+@pytest.mark.slow
 async def test_a_blob_whose_item_never_rests_is_never_swept(store: DataStore) -> None:
     """Items go from the queue into leases, back, to the dead letters and back, while sweeps look for them."""
     await store.queue.push_many("jobs", [LARGE] * 3)
