@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 from uuid import uuid4
 
 import attrs
@@ -98,6 +98,12 @@ class Descriptor:
         if any(type(size) is not int or size < 0 for size in sizes) or not all(isinstance(text, str) for text in texts):
             raise PayloadError("$", f"a descriptor of blob {fields['storage_id']} with wrong or missing fields")
         return cls(**fields)
+
+
+class HasBlob(Protocol):
+    """A reference that may have a blob."""
+
+    descriptor: Descriptor | None
 
 
 @frozen(kw_only=True)

@@ -21,7 +21,7 @@ from nodeflow.values.blobs.parts import Content, Digest, Watch, in_parts, mapped
 from nodeflow.values.blobs.places import bucket_at
 from nodeflow.values.chunks import Opener, Sealer, allowed
 from nodeflow.values.counts import ValueCounts
-from nodeflow.values.descriptor import Descriptor, is_blob_id
+from nodeflow.values.descriptor import Descriptor, HasBlob, is_blob_id
 from nodeflow.values.frames import Frames, Parts, is_framed
 
 _OWNER = "owner"
@@ -33,12 +33,6 @@ class Live(Protocol):
 
     def add(self, item: Any, /) -> None:
         """Note one, for as long as it lives."""
-
-
-class HasBlob(Protocol):
-    """A reference."""
-
-    descriptor: Descriptor | None
 
 
 @frozen
