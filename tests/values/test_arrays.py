@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
@@ -17,6 +17,7 @@ from nodeflow.errors import PayloadError
 from nodeflow.values import decode, digest, encode, to_tree
 from nodeflow.values.bundle import ALIGNMENT, Bundle, opened_bundle
 from nodeflow.values.codec import decode_kind, prepare
+from tests.values.given import VALUES, typed
 
 DTYPES = of_numpy.scalar_dtypes() | of_numpy.array_dtypes(allow_subarrays=True).filter(
     lambda dtype: all(ord(character) < 256 for character in str(dtype.descr))
@@ -131,3 +132,43 @@ def test_bytes_of_any_size_come_back_as_bytes(size: int, kind: type) -> None:
     assert back == value
     assert type(back["a"][0]) is kind
     assert digest(back) == digest(value) != digest({"a": (kind(b"\x9e" * size),)})
+
+
+ARRAYS = of_numpy.arrays(DTYPES, of_numpy.array_shapes(min_dims=0, max_side=4))
+MIXED = st.recursive(
+    VALUES | ARRAYS | of_numpy.arrays(of_numpy.scalar_dtypes(), 1).map(lambda array: array[0]),
+    lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts) | st.tuples(parts, parts),
+    max_leaves=8,
+)
+
+
+def typed_all(value: Any) -> Any:
+    """The value with the type of each part beside it, arrays and scalars of numpy included."""
+    if isinstance(value, np.ndarray | np.generic):
+        return type(value), value.dtype, value.shape, value.tobytes()
+    if type(value) is dict:
+        return dict, [(typed_all(key), typed_all(part)) for key, part in value.items()]
+    if type(value) in (list, tuple):
+        return type(value), [typed_all(part) for part in value]
+    return typed(value)
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, suppress_health_check=list(HealthCheck), deadline=None)
+@given(MIXED)
+def test_values_with_arrays_at_any_depth_come_back_in_2000_examples(value: Any) -> None:
+    assert typed_all(decode(encode(value))) == typed_all(value)
+    assert digest(value) == digest(decode(encode(value)))
+
+
+@pytest.mark.slow
+@settings(max_examples=3_000, suppress_health_check=list(HealthCheck), deadline=None)
+@given(MIXED, st.data())
+def test_3000_changed_payloads_with_arrays_give_a_value_or_are_refused(value: Any, data: st.DataObject) -> None:
+    payload = bytearray(encode({"value": value, "array": np.arange(3)}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(payload) - 1))
+        payload[place : place + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        payload = payload or bytearray(b"0")
+    with suppress(PayloadError):
+        decode(bytes(payload))
