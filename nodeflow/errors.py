@@ -106,7 +106,7 @@ class BlobError(PayloadError):
 
     def __str__(self) -> str:
         run = f" in run {self.run}" if self.run else ""
-        return f"{super().__str__()}; it holds what node {self.node!r} gave{run}" if self.node else super().__str__()
+        return f"{self.reason}; it holds what node {self.node!r} gave{run}" if self.node else self.reason
 
 
 class BlobMissingError(BlobError):

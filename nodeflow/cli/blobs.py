@@ -77,6 +77,9 @@ def rm(
 ) -> None:
     """Remove blobs, whether something refers to them or not; a value that does can't be read any more."""
     blobs = _chosen(which)
+    there = {blob.id for blob in _found(None)}
+    if gone := [blob for blob in blobs if is_blob_id(blob) and blob not in there]:
+        raise UsageError(f"{gone[0]} is not in {_with_store(_place)}: nothing was removed")
     if not yes:
         typer.confirm(f"Remove {plural(len(blobs), 'blob')} for good, whatever refers to them?", abort=True)
     _with_store(lambda store: store.blobs.delete(blobs))
@@ -98,7 +101,7 @@ def sweep(
         typer.echo(f"{blob.id}  {size_text(blob.size):>10}  {age_text(blob.at)}")
     size = size_text(sum(blob.size for blob in swept.removed))
     done = "would remove" if dry_run else "removed"
-    rest = f"{swept.kept:,} in use, {swept.young:,} younger than an hour"
+    rest = f"{swept.kept:,} older ones in use, {swept.young:,} younger than an hour"
     typer.echo(f"{done} {plural(len(swept.removed), 'blob')} ({size}); {rest}", err=True)
 
 
@@ -133,8 +136,10 @@ def _found(file: str | None) -> list[Blob]:
 
 def _chosen(which: list[str]) -> list[str]:
     """The blobs that were named; behind a graph only those that it refers to."""
-    if is_blob_id(which[0]) or len(which) == 1:
+    if is_blob_id(which[0]):
         return which
+    if len(which) == 1:
+        raise UsageError(f"{which[0]!r} is no id of a blob; behind a graph's FILE there must be one")
     file, *blobs = which
     known = {blob.id for blob in _found(file)}
     if strange := [blob for blob in blobs if blob not in known]:

@@ -16,7 +16,7 @@ from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, out
 from nodeflow.engine.recording import ALIVE_SECONDS, items_of, lines_of, recorded
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
-from nodeflow.errors import BlobError, BlobStoreError, UsageError
+from nodeflow.errors import BlobError, BlobStoreError, PayloadError, UsageError
 from nodeflow.graph import Graph, NodeSpec
 from nodeflow.storage import DataStore
 from nodeflow.values import RefValue, decode
@@ -214,7 +214,10 @@ class Development:
         return output
 
     async def _kept(self, node: str) -> KeptOutput | None:
-        data = await self.store.cache.get(output_key(node))
+        try:
+            data = await self.store.cache.get(output_key(node))
+        except PayloadError as error:  # as when its key is not here: the node can be stepped again
+            return KeptOutput.unreadable(str(error))
         return None if data is None else KeptOutput.from_data(data)
 
     async def _all_kept(self) -> dict[str, KeptOutput]:

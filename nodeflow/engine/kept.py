@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
@@ -86,6 +86,12 @@ class KeptOutput:
             "digest": self.digest,
             "size": self.size,
         }
+
+    @classmethod
+    def unreadable(cls, reason: str) -> KeptOutput:
+        """What stands for an output that is kept, but can't be read."""
+        at = datetime.fromtimestamp(0, UTC)
+        return cls(fingerprint={}, inputs={}, items=None, sample=None, at=at, seconds=0.0, reason=reason)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptOutput:

@@ -334,7 +334,9 @@ class Payloads:
         if self.blobs is None:
             reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
             raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
+        began = perf_counter()
         value = await restore(self.blobs, descriptor)
+        self.counts.decoded([descriptor.size_bytes], perf_counter() - began)
         await self._hold()
         return value
 

@@ -212,9 +212,10 @@ def to_tree(value: Any) -> Any:
 def is_plain(value: Any) -> bool:
     """Whether plain JSON holds a value as it is."""
     try:
-        return not encode(value).startswith(_RESERVED)
+        found = prepare(value)
     except PayloadError:
         return False
+    return isinstance(found, bytes) and not found.startswith(_RESERVED)
 
 
 def digest(value: Any) -> str:

@@ -18,7 +18,7 @@ class Histogram:
     """
 
     unit: float = 1
-    buckets: list[int] = field(factory=lambda: [0] * 64)
+    buckets: list[int] = field(factory=lambda: [0] * 64, repr=False)
     total: float = 0
 
     @property
@@ -32,7 +32,13 @@ class Histogram:
         return self.total / self.count if self.count else 0.0
 
     def quantile(self, part: float) -> float:
-        """The amount that so many of them, as 0.99, don't exceed: the upper end of the bucket in which it lies."""
+        """The amount that so many of them, as 0.99, don't exceed: the upper end of the bucket in which it lies.
+
+        Raises:
+            ValueError: the part isn't between 0 and 1.
+        """
+        if not 0 <= part <= 1:
+            raise ValueError(f"a part between 0 and 1 is needed, not {part!r}")
         left = part * self.count
         for power, times in enumerate(self.buckets):
             left -= times
@@ -68,7 +74,7 @@ class ValueCounts:
         encode_bytes: how large values were when they were encoded.
         encode_seconds: how long that took for each.
         decode_bytes: how large payloads were that were decoded.
-        decode_seconds: how long that took for each.
+        decode_seconds: how long that took for each; of a blob with its download.
         blobs_written: blobs written.
         blob_bytes_written: what was stored of them, in bytes.
         blobs_read: blobs read.

@@ -138,7 +138,8 @@ class Frames:
 
     def _unknown_key(self, head: Mapping[str, Any], place: str) -> PayloadError:
         known = ", ".join(self.keys) or "none"
-        return PayloadError("$", f"in {place} it is encrypted with key {head['key']!r}; the keys here: {known}")
+        reason = f"it is encrypted with key {head['key']!r}; the keys here (NODEFLOW_KEYS): {known}"
+        return PayloadError("$", f"in {place} {reason}")
 
     def _decrypted(self, head: dict[str, Any], body: bytes, place: str) -> bytes:
         cipher = self._ciphers.get(head["key"])

@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 FLOW = """
     from nodeflow import Graph
     import helpers

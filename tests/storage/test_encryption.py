@@ -77,7 +77,7 @@ async def test_what_was_popped_without_its_key_can_be_requeued_when_the_key_is_t
 ) -> None:
     for value in (SECRET, SECRET * 1_000):
         await safe.queue.push("jobs", value)
-        with pytest.raises(PayloadError, match="encrypted with key 'k2'; the keys here: none"):
+        with pytest.raises(PayloadError, match=r"encrypted with key 'k2'; the keys here \(NODEFLOW_KEYS\): none"):
             await store.queue.pop("jobs")
         assert await store.queue.requeue("jobs") == 1
         async with safe.queue.lease("jobs", timeout=0) as lease:

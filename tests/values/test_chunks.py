@@ -79,7 +79,7 @@ def test_with_a_key_no_chunk_can_be_changed_moved_left_out_or_repeated() -> None
             opened(SECRET, stored)
     with pytest.raises(PayloadError, match=r"output_2 .*key 'new' doesn't fit"):
         opened(SECRET, [head, *chunks, last], "output_2")
-    with pytest.raises(PayloadError, match="encrypted with key 'new'; the keys here: none"):
+    with pytest.raises(PayloadError, match=r"encrypted with key 'new'; the keys here \(NODEFLOW_KEYS\): none"):
         opened(PLAIN, [head, *chunks, last])
 
 

@@ -28,6 +28,8 @@ from tests.storage.embedded.processes import (
 )
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 
 def test_twenty_processes_that_start_at_once_get_one_server(folder: Path) -> None:
     starters = [starter(folder) for _ in range(20)]
