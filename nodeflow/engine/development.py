@@ -13,10 +13,10 @@ from attrs import evolve, field, frozen
 from nodeflow.engine.arguments import blamed
 from nodeflow.engine.evaluation import Branches, Value
 from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
-from nodeflow.engine.recording import ALIVE_SECONDS, items_of, lines_of, recorded
+from nodeflow.engine.recording import ALIVE_SECONDS, FEW_ITEMS, items_of, lines_of, recorded
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
-from nodeflow.errors import BlobError, BlobStoreError, PayloadError, UsageError
+from nodeflow.errors import BlobError, BlobMissingError, BlobStoreError, JobError, PayloadError, UsageError
 from nodeflow.graph import Graph, NodeSpec
 from nodeflow.storage import DataStore
 from nodeflow.values import RefValue, decode
@@ -138,20 +138,26 @@ class Development:
 
         Raises:
             UsageError: the graph has no such node, or nothing is kept of it.
-            BlobMissingError: the step failed meanwhile.
+            JobError: the step failed meanwhile.
         """
         self._check(node)
         growing = await self.store.cache.get(growing_key(node))
         if growing is None:
             found = await self.kept(node)
             if found is None or found.items is None:
-                raise UsageError(f"nothing is kept of {node!r}, and no step of it keeps much now")
+                raise UsageError(
+                    f"nothing is kept of {node!r}, and no step of it has given more than {FEW_ITEMS} values or 1 MiB "
+                    "so far, from where on it can be followed"
+                )
             for item in found.items:
                 yield item
             return
-        async with aclosing(self.store.blobs.follow(growing, patience=_PATIENCE_SECONDS)) as parts:
-            async for line in lines_of(parts):
-                yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
+        try:
+            async with aclosing(self.store.blobs.follow(growing, patience=_PATIENCE_SECONDS)) as parts:
+                async for line in lines_of(parts):
+                    yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
+        except BlobMissingError as error:
+            raise JobError(f"the step of {node!r} ended before its end, and what it gave is gone: {error}") from error
 
     async def status(self) -> dict[str, NodeStatus]:
         """What the kept output of each node is worth."""

@@ -96,7 +96,7 @@ class FlowEngine:
 
         Raises:
             UsageError: the graph has no such node, or nothing is kept of it.
-            BlobMissingError: the step failed meanwhile.
+            JobError: the step failed meanwhile.
         """
         return self._development.follow(node_id)
 

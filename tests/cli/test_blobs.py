@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project
+from tests.storage.test_encryption import KEY
 
 FLOW = """
     from nodeflow import Graph, node
@@ -122,3 +123,23 @@ def test_a_person_who_waits_for_a_large_blob_sees_a_bar(project: Project, blobs:
     assert "large: 1 item" in shown
     assert "size: 1 item" in project.on_a_terminal("step", "flow.py", "size")
     assert "is written" not in project.run("step", "flow.py", "large").stderr
+
+
+def test_a_blob_that_is_gone_can_not_be_removed_and_a_graph_needs_a_blob(project: Project, blobs: Path) -> None:
+    missing = "output_" + "0" * 32
+    assert f"{missing} is not in {blobs}: nothing was removed" in project.run("blobs", "rm", missing, status=2).stderr
+    assert "behind a graph's FILE there must be one" in project.run("blobs", "get", "flow.py", status=2).stderr
+
+
+def test_what_is_kept_with_a_key_that_is_lost_is_made_anew(
+    project: Project, blobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("flow.py", FLOW)
+    monkeypatch.setenv("NODEFLOW_KEYS", f"k1:{KEY}")
+    project.run("step", "flow.py", "numbers")
+    monkeypatch.delenv("NODEFLOW_KEYS")
+    (status, *_) = [json.loads(line) for line in project.run("status", "flow.py", "--json").stdout.splitlines()]
+    assert status["state"] == "not kept"
+    assert "encrypted with key 'k1'; the keys here (NODEFLOW_KEYS): none" in status["why"][0]
+    project.run("step", "flow.py", "numbers")
+    assert project.run("outputs", "flow.py", "numbers").stdout == "numbers.0  0\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
 from nodeflow.errors import PayloadError
-from nodeflow.values import decode, digest, encode, to_tree
+from nodeflow.values import decode, digest, encode, is_plain, to_tree
 from nodeflow.values.bundle import ALIGNMENT, Bundle, opened_bundle
 from nodeflow.values.codec import decode_kind, prepare
 from tests.values.given import VALUES, typed
@@ -91,6 +91,12 @@ def test_an_array_is_an_npy_file_within_the_payload_and_lies_upon_it() -> None:
 def test_what_npy_can_not_hold_is_refused_with_its_path(value: Any, reason: str) -> None:
     with pytest.raises(PayloadError, match=reason):
         encode({"a": [1, value]})
+
+
+def test_an_array_is_no_plain_json_and_so_is_shown_in_short() -> None:
+    assert not is_plain(np.arange(3))
+    assert not is_plain([b"x" * 20_000])
+    assert is_plain([1, {"a": None}])
 
 
 def test_a_dtype_may_have_many_fields() -> None:
