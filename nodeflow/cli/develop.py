@@ -102,7 +102,7 @@ def outputs(
     kept = with_engine(file, lambda engine: engine.output(node))
     if kept is None:
         raise UsageError(f"nothing is kept of {node!r}: run `nodeflow step {file} {node}`")
-    if kept.items is None:
+    if kept.items is None or kept.at is None:
         raise UsageError(f"the output of {node!r} is not kept: {kept.reason}")
     for item in kept.items:
         _show_item(item, json)

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from nodeflow.engine.arguments import blamed
 from nodeflow.engine.evaluation import Branches, Value
 from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
-from nodeflow.engine.recording import ALIVE_SECONDS, FEW_ITEMS, items_of, lines_of, recorded
+from nodeflow.engine.recording import ALIVE_SECONDS, FEW_ITEMS, items_of, recorded, split_lines
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
 from nodeflow.errors import BlobError, BlobMissingError, BlobStoreError, JobError, PayloadError, UsageError
@@ -154,7 +154,7 @@ class Development:
             return
         try:
             async with aclosing(self.store.blobs.follow(growing, patience=_PATIENCE_SECONDS)) as parts:
-                async for line in lines_of(parts):
+                async for line in split_lines(parts):
                     yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
         except BlobMissingError as error:
             raise JobError(f"the step of {node!r} ended before its end, and what it gave is gone: {error}") from error
@@ -209,7 +209,7 @@ class Development:
             await self.store.cache.set(growing, blob, ttl=ALIVE_SECONDS)
 
         try:
-            async with recorded(self.store, announce) as recorder:
+            async with recorded(self.store, announce, spec) as recorder:
                 output = await stepper.run(spec, kept, recorder)
                 await self.store.cache.set(output_key(spec.id), output.to_data(), ttl=self.ttl)
         except BlobStoreError as error:
@@ -224,7 +224,10 @@ class Development:
             data = await self.store.cache.get(output_key(node))
         except PayloadError as error:  # as when its key is not here: the node can be stepped again
             return KeptOutput.unreadable(str(error))
-        return None if data is None else KeptOutput.from_data(data)
+        try:
+            return None if data is None else KeptOutput.from_data(data)
+        except (LookupError, TypeError):
+            return KeptOutput.unreadable("another version of nodeflow has kept it")
 
     async def _all_kept(self) -> dict[str, KeptOutput]:
         found = {node: await self._kept(node) for node in self.graph.nodes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from attrs import frozen
@@ -52,7 +52,7 @@ class KeptOutput:
         stream: the blob in which the items are kept, when they are many.
         count: how many items there are.
         sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
-        at: when it was made.
+        at: when it was made; None when that can't be read.
         seconds: how long that took.
         reason: why it can't be kept.
         digest: equal for equal items; empty when they can't be kept.
@@ -63,7 +63,7 @@ class KeptOutput:
     inputs: Mapping[str, Sequence[str]]
     items: Sequence[KeptItem] | None
     sample: int | None
-    at: datetime
+    at: datetime | None
     seconds: float
     stream: RefValue | None = None
     count: int = 0
@@ -80,7 +80,7 @@ class KeptOutput:
             "stream": self.stream,
             "count": self.count,
             "sample": self.sample,
-            "at": self.at.isoformat(),
+            "at": self.at.isoformat() if self.at else None,
             "seconds": self.seconds,
             "reason": self.reason,
             "digest": self.digest,
@@ -90,8 +90,7 @@ class KeptOutput:
     @classmethod
     def unreadable(cls, reason: str) -> KeptOutput:
         """What stands for an output that is kept, but can't be read."""
-        at = datetime.fromtimestamp(0, UTC)
-        return cls(fingerprint={}, inputs={}, items=None, sample=None, at=at, seconds=0.0, reason=reason)
+        return cls(fingerprint={}, inputs={}, items=None, sample=None, at=None, seconds=0.0, reason=reason)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptOutput:

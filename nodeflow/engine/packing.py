@@ -60,8 +60,8 @@ class Packing:
             letter = dead_letter(task, input_of, error, loop=self.loop, job=self.job, attempt=attempt)
             try:
                 return await self.store.prepare(dead_queue(self.loop), letter)
-            except BlobStoreError as failure:
-                last = failure
+            except (PayloadError, BlobStoreError) as failure:
+                last: Exception = failure
         raise last
 
     async def _offloaded(self, content: dict[str, Any]) -> dict[str, Any]:

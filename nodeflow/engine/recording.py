@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 
+from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.kept import KeptItem, changed, value_of
 from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.graph import NodeSpec
 from nodeflow.storage import DataStore
 from nodeflow.storage.groups import ungrouped
 from nodeflow.values import FileRefValue, RefValue, decode, digest, encode
 from nodeflow.values.blobs import Growing
-from nodeflow.values.codec import encode_text, size_of
+from nodeflow.values.codec import encode_text, prepare, size_of
+
+_log = logging.getLogger(__name__)
 
 FEW_ITEMS = 100
 """Up to so many items, and no more than `max_inline_bytes`, are kept in one entry of the cache; more in a blob."""
@@ -33,16 +38,17 @@ class Recorder:
     Args:
         store: where they are kept.
         announce: told the id of the blob in which many items are kept, as soon as it grows.
+        spec: the node.
     """
 
-    def __init__(self, store: DataStore, announce: Callable[[str], Awaitable[object]]) -> None:
+    def __init__(self, store: DataStore, announce: Callable[[str], Awaitable[object]], spec: NodeSpec) -> None:
         self.items: list[KeptItem] = []
         """All of them; large values are references."""
         self.size = 0
         """How many bytes they have."""
         self.reason = ""
         """Why they can't be kept; empty when they can."""
-        self._store, self._announce = store, announce
+        self._store, self._announce, self._spec = store, announce, spec
         self._digest = hashlib.blake2b(digest_size=12)
         self._growing: Growing | None = None
         self._blobs: dict[str, None] = {}
@@ -60,9 +66,9 @@ class Recorder:
             BlobStoreError: it is large, or many were, and its blob can't be written.
         """
         try:
-            size = size_of(value_of(item))
-            item_digest = digest(item.to_data())
-            kept = await changed(item, self._as_it_is_now)
+            kept = await self._fixed(item)
+            given = item if kept.outcome is not Absent.SKIPPED else kept
+            size, item_digest = size_of(value_of(given)), digest(given.to_data())
         except PayloadError as error:
             self.reason = self.reason or f"item {item.id}: {error}"
             self.items.append(item)
@@ -77,9 +83,20 @@ class Recorder:
         elif self._is_much and self._store.has_blobs and not self.reason:
             self._growing = await self._begun()
 
+    async def _fixed(self, item: KeptItem) -> KeptItem:
+        """The item as it is now; skipped where a value is large, can't be written and need not be."""
+        try:
+            return await changed(item, self._as_it_is_now)
+        except BlobStoreError as error:
+            if self._spec.on_blob_error == "fail":
+                raise
+            _log.warning("item %s goes on without what %r gave: %s", item.id, self._spec.id, error)
+            return KeptItem(item.id, Absent.SKIPPED)
+
     @property
     def _is_much(self) -> bool:
-        return len(self.items) > FEW_ITEMS or self._inline > self._store.settings.max_inline_bytes
+        size = self.size if self._spec.fans_out else self._inline
+        return len(self.items) > FEW_ITEMS or size > self._store.settings.max_inline_bytes
 
     async def beat(self) -> None:
         """Let others read what there is, and know that there will be more, also while the node takes its time."""
@@ -120,8 +137,12 @@ class Recorder:
         return growing
 
     async def _as_it_is_now(self, value: Any) -> Any:
+        """A copy, or the handle of a blob: of a large value, unless it is one of many chunks, which share a blob."""
+        blobs = self._store.blobs if self._store.has_blobs else None
+        if self._spec.fans_out and isinstance(data := prepare(value), bytes):
+            return decode(data, blobs)
         ref = await self._store.offload(value)
-        return decode(encode(value), self._store.blobs if self._store.has_blobs else None) if ref is None else ref
+        return decode(encode(value), blobs) if ref is None else ref
 
     def _line(self, item: KeptItem) -> bytes:
         line, blobs = encode_text(item.to_data())
@@ -130,9 +151,11 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recorded(store: DataStore, announce: Callable[[str], Awaitable[object]]) -> AsyncIterator[Recorder]:
+async def recorded(
+    store: DataStore, announce: Callable[[str], Awaitable[object]], spec: NodeSpec
+) -> AsyncIterator[Recorder]:
     """A recorder, which removes what it has written when the block raises."""
-    recorder = Recorder(store, announce)
+    recorder = Recorder(store, announce, spec)
     try:
         with ungrouped():
             async with anyio.create_task_group() as tasks:
@@ -154,7 +177,7 @@ async def items_of(stream: RefValue) -> list[KeptItem]:
     return [KeptItem.from_data(data) for data in await stream.read()]
 
 
-async def lines_of(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def split_lines(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     """The lines of bytes that come in parts."""
     rest = b""
     async for part in parts:

@@ -30,6 +30,10 @@ def dead_queue(loop: str) -> str:
     return f"loop_{loop}"
 
 
+_MOST_WORDS = 10_000
+"""How many characters of a value that can't be kept stand in a dead letter."""
+
+
 @define
 class Results:
     """What one hop carries.
@@ -153,7 +157,7 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
 
 def in_words(value: Any) -> dict[str, str]:
     """What stands in a dead letter for a value that can't be kept."""
-    return {"repr": _clean(safe_text(repr, value))}
+    return {"repr": _clean(safe_text(repr, value))[:_MOST_WORDS]}
 
 
 def _clean(text: str) -> str:

@@ -116,8 +116,9 @@ class Runner:
         try:
             data = await self.packing.push(queue, task.item_id, task.arguments["value"])
         except BlobStoreError as error:
-            if self.plan.source(source).on_blob_error == "fail":
-                await self._fail_source(evaluation, task, ran, blamed(error, source, self.job), results, attempt)
+            giver = self.plan.source(source)
+            if giver.on_blob_error == "fail":
+                await self._fail_source(evaluation, task, ran, blamed(error, giver.id, self.job), results, attempt)
             else:
                 _log.warning("item %s: what %r gave doesn't go to queue %r: %s", task.item_id, source, queue, error)
         except PayloadError as error:

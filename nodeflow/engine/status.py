@@ -85,7 +85,7 @@ def _status(
             state=State.NOT_KEPT,
             why=(output.reason,),
             at=output.at,
-            seconds=output.seconds,
+            seconds=output.seconds if output.at else None,
         )
     why = [*changes(output.fingerprint, fingerprint(spec.target, spec.constants))]
     why += _input_changes(spec, output, found, digests)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -32,8 +31,6 @@ from nodeflow.errors import (
 from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
 from nodeflow.values import RefValue
 from nodeflow.values.codec import prepare
-
-_log = logging.getLogger(__name__)
 
 _SHOWN = 200
 
@@ -68,14 +65,7 @@ class Stepper:
                 "To step what follows, wire that to a function that gives samples"
             )
         start = time.monotonic()
-        cut = False
-        with _failures(Task(spec, "", {})):
-            async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
-                async for item in self._items(spec, nodes, kept):
-                    cut = cut or item is None
-                    if item is not None:
-                        await _record(recorder, item, spec)
-                    await anyio.lowlevel.checkpoint()  # Ctrl-C ends a step of nodes that never await, too
+        cut = await self._recorded(spec, kept, recorder)
         stream = await recorder.finish()
         return KeptOutput(
             fingerprint=fingerprint(spec.target, spec.constants),
@@ -90,6 +80,22 @@ class Stepper:
             digest=recorder.digest,
             size=recorder.size,
         )
+
+    async def _recorded(self, spec: NodeSpec, kept: Mapping[str, KeptOutput], recorder: Recorder) -> bool:
+        """Record what the node gives; whether it might give more."""
+        cut = False
+        try:
+            with _failures(Task(spec, "", {})):
+                async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
+                    async for item in self._items(spec, nodes, kept):
+                        if item is None:
+                            cut = True
+                        else:
+                            await _record(recorder, item)
+                        await anyio.lowlevel.checkpoint()  # Ctrl-C ends a step of nodes that never await, too
+        except _NotRecordedError as failure:
+            raise failure.error from None
+        return cut
 
     async def _items(
         self, spec: NodeSpec, nodes: Nodes, kept: Mapping[str, KeptOutput]
@@ -135,14 +141,19 @@ class Stepper:
             raise InputChangedError(spec.id, task.item_id)
 
 
-async def _record(recorder: Recorder, item: KeptItem, spec: NodeSpec) -> None:
+class _NotRecordedError(Exception):
+    """What a node gave could not be kept, which is no failure of the node."""
+
+    def __init__(self, error: StorageError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+async def _record(recorder: Recorder, item: KeptItem) -> None:
     try:
         await recorder.add(item)
-    except BlobStoreError as error:
-        if spec.on_blob_error == "fail":
-            raise
-        _log.warning("item %s goes on without what %r gave: %s", item.id, spec.id, error)
-        await recorder.add(KeptItem(item.id, Absent.SKIPPED))
+    except StorageError as error:
+        raise _NotRecordedError(error) from error
 
 
 async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | None) -> AsyncIterator[KeptItem | None]:
@@ -165,7 +176,7 @@ async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | 
 def _failures(task: Task) -> Iterator[None]:
     try:
         yield
-    except (NodeFailedError, InputChangedError, GraphError, UsageError, StorageError):
+    except (NodeFailedError, InputChangedError, GraphError, UsageError, BlobStoreError, _NotRecordedError):
         raise
     except Failure as error:
         given = ", ".join(f"{port} = {_shown(value)}" for port, value in task.arguments.items())

@@ -106,7 +106,7 @@ def _begun(connection: RedisConnection, session: Session) -> Heart:
     async def leave() -> None:
         for member in heart.members:
             await connection.last_words("leave", member.keys, [member.consumer, session.id])
-        if said := connection.keeper.all_said:
+        if said := connection.keeper.all_said():
             await connection.last_words("drop_blobs", [KEY, SWEEPS], [SWEEP_MOST_SECONDS, *said])
 
     rhythm = Rhythm(session.id, settings.lease_seconds, settings.max_deliveries)

@@ -6,6 +6,8 @@ passed on long after the item that it came in was acknowledged, it is safe becau
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -25,6 +27,9 @@ SWEEP_MOST_SECONDS = 86400
 """After how long a sweep that has not ended is taken for dead."""
 
 _SAY_SECONDS = 600.0
+_LOOK_SECONDS = 60.0
+"""How often all that is in a process's hands is looked through; what is new is said at once."""
+
 _MOST_REMEMBERED = 10_000
 
 
@@ -51,55 +56,59 @@ class InFlight:
 
 
 class Keeper:
-    """What a process has in its hands, and when it has said so."""
+    """What a process has in its hands, and when it has said so; the heartbeat's thread asks it, too."""
 
     def __init__(self) -> None:
-        self.is_new = False
-        """Whether something came into its hands since `due` was asked."""
         self._name = uuid4().hex[:8]
         self._live: WeakSet[Any] = WeakSet()
+        self._new: set[str] = set()
         self._said: dict[str, float] = {}
+        self._looked_at = -math.inf
+        self._lock = threading.Lock()
 
     def add(self, held: Held) -> None:
         """Note what refers to blobs, for as long as it lives."""
-        self._live.add(held)
-        self.is_new = True
-
-    def due(self, more: Iterable[str] = ()) -> list[str]:
-        """The blobs of which it is to be said again that they are in use.
-
-        Args:
-            more: further ones that may be due.
-        """
-        self.is_new = False
-        held = {*more, *(blob for each in self._snapshot() for blob in each.every_blob())}
-        limit = time.monotonic() - _SAY_SECONDS
-        return [blob for blob in held if blob and self._said.get(blob, limit) <= limit]
-
-    def named(self, blobs: Iterable[str]) -> list[str]:
-        """What is said of blobs: who has them in hand."""
-        return [f"{self._name}:{blob}" for blob in blobs]
+        with self._lock:
+            self._live.add(held)
+            self._new.update(held.every_blob())
 
     @property
-    def all_said(self) -> list[str]:
-        """All that was said of late."""
-        return self.named(self._said)
+    def has_new(self) -> bool:
+        """Whether something came into its hands of which nothing was said yet."""
+        return bool(self._new)
 
     @property
     def holds(self) -> bool:
         """Whether there is anything in its hands."""
         return len(self._live) > 0
 
+    def due(self, more: Iterable[str] = ()) -> list[str]:
+        """The blobs of which it is to be said that they are in use.
+
+        Args:
+            more: ids of further blobs that may be due.
+        """
+        with self._lock:
+            found, self._new = {*more, *self._new}, set()
+            now = time.monotonic()
+            if now - self._looked_at >= _LOOK_SECONDS:
+                self._looked_at = now
+                found.update(blob for held in list(self._live) for blob in held.every_blob())
+            return [blob for blob in found if self._said.get(blob, -math.inf) <= now - _SAY_SECONDS]
+
     def said(self, blobs: Iterable[str]) -> None:
         """Note that it was said of these; of new ones it need not be."""
-        now = time.monotonic()
-        if len(self._said) > _MOST_REMEMBERED:
-            self._said = {blob: at for blob, at in self._said.items() if at > now - _SAY_SECONDS}
-        self._said |= dict.fromkeys(blobs, now)
+        with self._lock:
+            now = time.monotonic()
+            if len(self._said) > _MOST_REMEMBERED:
+                self._said = {blob: at for blob, at in self._said.items() if at > now - _SAY_SECONDS}
+            self._said.update(dict.fromkeys(blobs, now))
 
-    def _snapshot(self) -> list[Held]:
-        while True:
-            try:
-                return list(self._live)
-            except RuntimeError:  # another thread added one meanwhile
-                continue
+    def named(self, blobs: Iterable[str]) -> list[str]:
+        """What is said of blobs: who has them in hand."""
+        return [f"{self._name}:{blob}" for blob in blobs]
+
+    def all_said(self) -> list[str]:
+        """All that was said of late."""
+        with self._lock:
+            return self.named(self._said)

@@ -33,6 +33,9 @@ _AT_ONCE = 8
 """How many blobs are read or written at the same time."""
 
 
+_REMEDY = "give it blobs= (NODEFLOW_BLOBS)"
+
+
 class Stored(bytes):
     """A payload as it was found in the server, which is passed on as it is."""
 
@@ -170,15 +173,16 @@ class Payloads:
             BlobStoreError: one is large, and its blob can't be written.
         """
         packed: list[bytes] = []
-        began, paused, known = perf_counter(), 0.0, 0
+        sizes: list[int] = []  # of those that are encoded here
+        began, paused = perf_counter(), 0.0
         try:
             for value in values_of(name, values):  # as `pack`, without a coroutine for each
                 if type(value) is Stored or type(value) is _Referring:
                     packed.append(value)
-                    known += 1
                     continue
-                known += type(value) is Encoded
                 data = prepare(value, self._needs_blob, in_lines=self.blobs is not None)
+                if type(value) is not Encoded:
+                    sizes.append(_size(data))
                 if isinstance(data, Bundle) or len(data) > self._bare:
                     since = perf_counter()
                     data = await self._packed(value, data, place)
@@ -187,8 +191,7 @@ class Payloads:
         except PayloadError as error:
             path = f"{name}[{len(packed)}]{error.path.removeprefix('$')}"
             raise PayloadError(path, error.reason) from error.__cause__
-        if known < len(packed):  # what was encoded before was counted then
-            self.counts.encoded(list(map(len, packed)), perf_counter() - began - paused)
+        self.counts.encoded(sizes, perf_counter() - began - paused)
         return packed
 
     async def unpack(self, data: bytes, place: str) -> Any:
@@ -222,7 +225,7 @@ class Payloads:
 
     async def _hold(self) -> None:
         """Say of what this process has newly in its hands that it is in use, before what referred to it may go."""
-        if self.keeper.is_new:
+        if self.keeper.has_new:
             await self.keep(())
 
     async def unpack_each(self, elements: Sequence[bytes], place: str) -> list[Any]:
@@ -280,6 +283,8 @@ class Payloads:
             PayloadError: it holds references to blobs that nobody here could read.
         """
         if self.blobs is None:
+            if alone is None:
+                raise PayloadError("$", f"{ref!r} lies in a blob, but this store has no blobs: {_REMEDY}")
             return False
         if (alone is None or alone.blobs) and ref.holds_elsewhere(self.blobs):
             raise PayloadError("$", f"{ref!r} holds references to blobs of another place: send the value that it has")
@@ -332,8 +337,8 @@ class Payloads:
     async def _fetched(self, data: bytes) -> Any:
         descriptor = Descriptor.from_json(data)
         if self.blobs is None:
-            reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs: give it blobs="
-            raise PayloadError("$", f"{reason} (NODEFLOW_BLOBS)")
+            reason = f"the value lies in blob {descriptor.storage_id}, but this store has no blobs"
+            raise PayloadError("$", f"{reason}: {_REMEDY}")
         began = perf_counter()
         value = await restore(self.blobs, descriptor)
         self.counts.decoded([descriptor.size_bytes], perf_counter() - began)

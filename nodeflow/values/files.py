@@ -53,7 +53,7 @@ class File:
     def path(self) -> Path:
         """Where it lies on this machine."""
         if self._path is None:
-            path = private_folder(self) / self.name
+            path = _private_folder(self) / self.name
             path.write_bytes(self._data)
             self._path, self._data = path, memoryview(b"")
         return self._path
@@ -71,6 +71,15 @@ class File:
         """All of it as text."""
         return self.read_bytes().decode(encoding)
 
+    def parts(self) -> Iterator[Parts]:
+        """Its bytes in parts."""
+        if self._path is None:
+            yield self._data
+            return
+        with self._path.open("rb") as file:
+            while part := file.read(_PART_BYTES):
+                yield part
+
     def attached(self) -> Attachment:
         """Its bytes beside a value's JSON."""
         if self._path is not None and not self._path.is_file():
@@ -79,7 +88,7 @@ class File:
             self.name.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the file's name {self.name!a} is no text: rename it") from None
-        return Attachment(self.media_type, self.size, self._parts, is_mapped=False, name=self.name)
+        return Attachment(self.media_type, self.size, self.parts, is_mapped=False, name=self.name)
 
     @classmethod
     def of_bytes(cls, data: memoryview, name: str, media_type: str = "") -> File:
@@ -100,7 +109,7 @@ class File:
             ValueError: the name could be a path to anything else.
         """
         found = cls._named(name, media_type)
-        found._path = private_folder(found) / name
+        found._path = _private_folder(found) / name
         found._path.touch(0o600)
         return found
 
@@ -116,21 +125,8 @@ class File:
         found.name, found.media_type = name, str(media_type) or media_type_of(name)
         return found
 
-    def _parts(self) -> Iterator[Parts]:
-        if self._path is None:
-            yield self._data
-            return
-        yield from parts_of_file(self._path)
 
-
-def parts_of_file(path: Path) -> Iterator[Parts]:
-    """The bytes of a file."""
-    with path.open("rb") as file:
-        while part := file.read(_PART_BYTES):
-            yield part
-
-
-def private_folder(owner: object) -> Path:
+def _private_folder(owner: object) -> Path:
     """A new folder that only this user can read, and that goes with its owner."""
     folder = tempfile.mkdtemp(prefix="nodeflow-")
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)

@@ -61,6 +61,8 @@ async def _restored(blobs: BlobStore, descriptor: Descriptor) -> Any:
         return await _file(blobs, descriptor)
     if descriptor.kind == "stream":
         return [decode(line, blobs) for line in (await blobs.read(descriptor)).splitlines()]
+    if descriptor.kind == "bytes":
+        return await blobs.read(descriptor)
     if descriptor.kind:
         return decode_kind(descriptor.kind, await blobs.map(descriptor))
     if descriptor.media_type == MEDIA_TYPE:
@@ -91,8 +93,8 @@ async def _file(blobs: BlobStore, descriptor: Descriptor) -> File:
     except ValueError as error:
         raise PayloadError("$", str(error)) from error
     try:
-        async with await anyio.open_file(found.path, "wb") as file:
-            async for part in blobs.stream(descriptor):
+        async with await anyio.open_file(found.path, "wb") as file, aclosing(blobs.stream(descriptor)) as parts:
+            async for part in parts:
                 await file.write(part)
     except OSError as error:
         raise BlobStoreError(f"copy blob {descriptor.storage_id} to {found.path}: {error}") from error

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from anyio.to_thread import run_sync
@@ -19,7 +18,7 @@ from nodeflow.values.blobs.parts import mapped
 from nodeflow.values.bundle import MEDIA_TYPE, Bundle, as_attachment, is_bundle
 from nodeflow.values.codec import decode, decode_kind, prepare
 from nodeflow.values.descriptor import INLINE, Descriptor, Inline, new_blob_id
-from nodeflow.values.files import File, parts_of_file, private_folder
+from nodeflow.values.files import File
 from nodeflow.values.frames import Parts
 from nodeflow.values.kinds import Kind
 from nodeflow.values.offload import counting_failures, restore
@@ -284,7 +283,7 @@ class FileRefValue(RefValue):
 
     Args:
         attachment: its bytes, where they lie in this process; else None.
-        value: the value, where it is at hand.
+        read: gives the value of these.
         descriptor: what is known of its blob.
         blobs: where the blob lies, and those that it refers to.
     """
@@ -313,15 +312,14 @@ class FileRefValue(RefValue):
         Raises:
             OSError: it can't be written.
         """
-        attachment = as_attachment(data)
-        found = cls(None, blobs=None if isinstance(data, bytes) else _blobs_of(data))
-        path = private_folder(found) / "value"
-        with path.open("wb") as file:
-            for part in attachment.parts():
-                file.write(part)
-        found._attachment = evolve(attachment, parts=partial(parts_of_file, path))
-        found._read = partial(_read_file, path, attachment, found.blobs)
-        return found
+        alone = as_attachment(data)
+        file = File.to_be_filled("value")
+        with file.path.open("wb") as opened:
+            for part in alone.parts():
+                opened.write(part)
+        blobs = None if isinstance(data, bytes) else _blobs_of(data)
+        spooled = evolve(alone, parts=file.parts)
+        return cls(spooled, read=partial(_read_spooled, file, spooled, blobs), blobs=blobs)
 
     @property
     def size(self) -> int:
@@ -371,9 +369,9 @@ def _blobs_of(data: Bundle) -> BlobStore | None:
     return next((ref.blobs for ref in data.refs if ref.blobs is not None), None)
 
 
-def _read_file(path: Path, attachment: Attachment, blobs: BlobStore | None) -> Any:
-    data = mapped(path)
-    return decode_kind(attachment.kind, data) if attachment.kind else decode(data, blobs)
+def _read_spooled(file: File, alone: Attachment, blobs: BlobStore | None) -> Any:
+    data = mapped(file.path)
+    return decode_kind(alone.kind, data) if alone.kind else decode(data, blobs)
 
 
 def _of_inline(found: Inline, blobs: BlobStore | None) -> RefValue:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nodeflow.engine import FlowEngine, State
-from nodeflow.errors import GraphInvalidError, InputChangedError, NodeFailedError, UsageError
+from nodeflow.errors import GraphInvalidError, InputChangedError, NodeFailedError, StorageError, UsageError
 from nodeflow.graph import BlockingNode, Branch, Context, Graph, LogicalNode, NonBlockingNode, ProducerNode
 from nodeflow.storage import DataStore
 from nodes import QueueReader, QueueWriter
@@ -234,6 +234,27 @@ async def test_a_node_that_raises_keeps_the_earlier_output(graph: Graph, engine:
     assert kept is not None
     assert kept.items is not None
     assert len(kept.items) == 1
+
+
+async def test_a_node_that_has_trouble_with_a_store_of_its_own_is_named(graph: Graph, engine: FlowEngine) -> None:
+    def ask(n: int) -> int:
+        raise StorageError("its own store")
+
+    graph.add(ask, graph.add(numbers))
+    with pytest.raises(NodeFailedError, match=r"node 'ask' failed on item numbers\.0"):
+        await engine.step("ask")
+
+
+@pytest.mark.parametrize("data", [{"items": []}, ["of another kind"]])
+async def test_what_another_version_has_kept_is_made_anew(
+    graph: Graph, engine: FlowEngine, store: DataStore, data: Any
+) -> None:
+    graph.add(lambda n: n + 1, graph.add(numbers), id="more")
+    await store.scoped(f"{{{graph.name}}}:").cache.set("numbers_output", data, ttl=60)
+    status = (await engine.status())["numbers"]
+    assert (status.state, status.at, status.seconds) == (State.NOT_KEPT, None, None)
+    assert "another version of nodeflow" in status.why[0]
+    assert (await engine.step("more")).values == [1]
 
 
 async def test_an_output_that_cannot_be_encoded_is_not_kept_and_made_again(graph: Graph, engine: FlowEngine) -> None:

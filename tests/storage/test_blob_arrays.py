@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import BlobDamagedError
 from nodeflow.storage import DataStore
+from tests.memory import beside
 from tests.storage.test_encryption import KEY
 
 ARRAY = np.arange(50_000.0).reshape(100, 500)
@@ -122,37 +121,18 @@ async def test_a_damaged_array_is_never_given(plain: DataStore, tmp_path: Path) 
         await plain.cache.get("array")
 
 
-BIG = """
-import asyncio, sys
-import numpy as np
-from nodeflow.storage import DataStore
-
-def of_process(name):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
-
-async def main(url, prefix, folder):
-    async with DataStore.from_url(url, prefix=prefix, blobs=folder) as store:
-        await store.cache.set("warm", np.zeros(1 << 20), ttl=600)
-        await store.cache.get("warm")
-        value = np.frombuffer(np.random.default_rng(1).bytes(2_000_000_000), "u1")
-        open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-        before = of_process("VmRSS")
-        await store.cache.set("big", value, ttl=600)
-        print(of_process("VmHWM") - before)
-        del value
-        before = of_process("RssAnon")
-        back = await store.cache.get("big")
-        print(of_process("RssAnon") - before, back.nbytes)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @pytest.mark.slow
-def test_two_gigabytes_need_less_than_64_mb_beside_them(server_url: str, token: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BIG, server_url, f"{token}:", str(tmp_path / "blobs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    written, read, size = map(int, done.stdout.split())
-    assert size == 2_000_000_000
-    assert written < 64_000
-    assert read < 64_000
+@pytest.mark.parametrize("keys", ["", f"k1:{KEY}"], ids=["plain", "encrypted"])
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ("np.zeros(1 << 20)", "np.frombuffer(np.random.default_rng(1).bytes(2_000_000_000), 'u1')"),
+        ("b'x' * 4_000_000", "np.random.default_rng(1).bytes(2_000_000_000)"),
+    ],
+    ids=["array", "bytes"],
+)
+def test_two_gigabytes_need_less_than_64_mb_beside_them(
+    small: str, large: str, keys: str, server_url: str, token: str, tmp_path: Path
+) -> None:
+    needed = beside(small, large, url=server_url, prefix=f"{token}:", folder=tmp_path / "blobs", keys=keys)
+    assert max(needed) < 64_000

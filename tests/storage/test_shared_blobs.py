@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ async def ids(store: DataStore) -> list[str]:
 async def forget(store: DataStore) -> None:
     """Let the server know nothing of what processes have in their hands, as if that had been said long ago."""
     store.connection.keeper._said.clear()
+    store.connection.keeper._looked_at = -math.inf
     await (await store.connection.ensure_connection()).delete(keeping.KEY)
 
 
@@ -143,6 +145,7 @@ async def test_a_blob_that_goes_from_queue_to_queue_is_never_swept(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "_SAY_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "_LOOK_SECONDS", 0.0)
     await store.queue.push("a", RefValue.of(ARRAY))
     is_over = False
 
@@ -245,3 +248,14 @@ async def test_what_goes_wrong_while_a_reference_is_saved_is_raised_as_itself(st
     (tmp_path / "f").write_bytes(b"shorter")
     with pytest.raises((PayloadError, BlobStoreError)):
         await store.queue.push("a", [ref])
+
+
+async def test_a_reference_in_a_blob_does_not_pass_through_a_store_that_has_no_blobs(
+    store: DataStore, server: Server
+) -> None:
+    await store.queue.push("a", RefValue.of(ARRAY))
+    ref = await store.queue.pop("a")
+    async with DataStore.from_url(server.url, prefix="other:") as bare:
+        with pytest.raises(PayloadError, match="lies in a blob, but this store has no blobs"):
+            await bare.queue.push("b", {"deep": [ref]})
+        assert await bare.queue.length("b") == 0

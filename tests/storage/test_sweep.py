@@ -119,6 +119,7 @@ async def test_a_push_that_waits_for_room_keeps_its_blob_young(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "_SAY_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "_LOOK_SECONDS", 0.0)
     await store.queue.bound("jobs", 1)
     await store.queue.push("jobs", "full")
     async with started(store.queue.push("jobs", LARGE)) as pushing:

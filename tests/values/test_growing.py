@@ -135,3 +135,27 @@ async def test_a_blob_of_which_there_is_nothing_is_missing(blobs: BlobStore, mon
     monkeypatch.setattr(module, "_START_SECONDS", 0.1)
     with pytest.raises(BlobMissingError, match="streaming_0"):
         await whole(blobs.follow("streaming_" + "0" * 32))
+
+
+async def test_what_was_written_before_there_was_a_key_is_read(tmp_path: Path) -> None:
+    _, descriptor = await grown(BlobStore.open(tmp_path / "blobs", Frames()), LINES[:10])
+    later = BlobStore.open(tmp_path / "blobs", Frames(keys={"k": os.urandom(32)}))
+    assert await later.read(descriptor) == b"".join(LINES[:10])
+
+
+async def test_a_blob_that_lacks_a_part_gets_neither_more_of_them_nor_an_end(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = blobs.grow("application/jsonl", "stream")
+
+    async def refuse(*arguments: object) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(growing._bucket), "put", refuse)
+        await growing.write(LINES[0])
+        with pytest.raises(BlobStoreError, match="no room"):
+            await growing.flush()
+    for again in (growing.flush, growing.finish):
+        with pytest.raises(BlobStoreError, match="lacks a part"):
+            await again()

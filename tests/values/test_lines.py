@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +16,7 @@ from nodeflow.errors import BlobDamagedError, PayloadError
 from nodeflow.storage import DataStore
 from nodeflow.values import lines
 from nodeflow.values.lines import LineReader, is_lines, lines_of
+from tests.memory import beside
 
 PARTS = (
     st.none()
@@ -105,37 +104,8 @@ async def test_large_values_that_json_does_not_hold_come_back_all_the_same(
             await store.queue.push("jobs", ["x" * 100] * 300_000 + ["\ud800"])
 
 
-BIG = """
-import asyncio, sys
-from nodeflow.storage import DataStore
-
-def of_process(name):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
-
-async def main(url, prefix, folder):
-    async with DataStore.from_url(url, prefix=prefix, blobs=folder) as store:
-        await store.cache.set("warm", [[1.5] * 100] * 10_000 * 2, ttl=600)
-        await store.cache.get("warm")
-        value = [{"id": n, "title": f"title {n}", "text": f"{n} " * 300, "tags": ["a", "b"]} for n in range(150_000)]
-        open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-        before = of_process("VmRSS")
-        await store.cache.set("big", value, ttl=600)
-        print(of_process("VmHWM") - before)
-        size = before - of_process("VmRSS")
-        del value
-        open("/proc/self/clear_refs", "w").write("5")
-        back = await store.cache.get("big")
-        print(of_process("VmHWM") - of_process("VmRSS"), len(back))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @pytest.mark.slow
 def test_large_json_needs_less_than_64_mb_beside_it(server_url: str, token: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BIG, server_url, f"{token}:", str(tmp_path / "blobs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    written, read, count = map(int, done.stdout.split())
-    assert count == 150_000
-    assert written < 64_000
-    assert read < 64_000
+    large = '[{"id": n, "title": f"title {n}", "text": f"{n} " * 300, "tags": ["a", "b"]} for n in range(150_000)]'
+    small = "[[1.5] * 100] * 20_000"
+    assert max(beside(small, large, url=server_url, prefix=f"{token}:", folder=tmp_path / "blobs")) < 64_000

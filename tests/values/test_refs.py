@@ -193,7 +193,7 @@ def test_a_file_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
 
 async def test_a_temporary_file_goes_with_its_handle() -> None:
     ref: Any = RefValue.of(LARGE)
-    (path,) = ref._attachment.parts.args
+    path = ref._attachment.parts.__self__.path
     assert path.exists()
     value = await ref.read()
     del ref

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -39,7 +39,7 @@ class Bucket(Protocol):
     async def put(self, name: str, parts: AsyncIterable[Parts]) -> None:
         """Write a blob; it is there as a whole, or not at all."""
 
-    def get(self, name: str) -> AsyncIterator[bytes]:
+    def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Read a blob in parts."""
 
     async def delete(self, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial as partial_of
@@ -60,7 +60,7 @@ class Folder:
                 partial.unlink()
             raise
 
-    async def get(self, name: str) -> AsyncIterator[bytes]:
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Read it in parts."""
         file = await _to_its_end(partial_of(os.open, self.folder / name, _OLD), os.close)
         try:

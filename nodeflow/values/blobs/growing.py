@@ -52,6 +52,7 @@ class Growing:
         self._bucket, self._frames, self._media_type, self._kind = bucket, frames, media_type, kind
         self._digest, self._buffer = Digest(), bytearray()
         self._count = self._size = 0
+        self._is_broken = False
         self._counts, self._lock = counts, anyio.Lock()
         self._since = time.monotonic()
 
@@ -76,10 +77,14 @@ class Growing:
             BlobStoreError: it can't be written.
         """
         async with self._lock:
+            if self._is_broken:
+                raise BlobStoreError(f"blob {self.id} lacks a part that could not be written: begin another one")
             part, self._buffer, self._since = self._buffer, bytearray(), time.monotonic()
             if part:
                 name = name_of(self.id, self._count)
+                self._is_broken = True
                 await self._put(name, self._digest.through(sealed(Sealer(self._frames, name), part)))
+                self._is_broken = False
                 self._count += 1
                 self._size += len(part)
 
@@ -141,7 +146,7 @@ async def followed(bucket: Bucket, frames: Frames, blob_id: str, patience: float
     number = 0
     since = time.monotonic()
     while True:
-        end = await end_of(bucket, frames, blob_id)
+        end = await end_of(bucket, frames, blob_id, is_strict=True)
         name = name_of(blob_id, number)
         try:
             async with aclosing(opened(Opener(frames, name, is_strict=True), bucket.get(name))) as parts:
@@ -164,15 +169,21 @@ async def _is_there(bucket: Bucket, blob_id: str) -> bool:
     return any([part_of(each.name) == blob_id async for each in bucket.found()])
 
 
-async def end_of(bucket: Bucket, frames: Frames, blob_id: str) -> int | None:
+async def end_of(bucket: Bucket, frames: Frames, blob_id: str, *, is_strict: bool = False) -> int | None:
     """How many parts a blob has; None while it grows.
+
+    Args:
+        bucket: where it lies.
+        frames: how it is encrypted.
+        blob_id: its id.
+        is_strict: whether, where there is a key, only what is encrypted is taken; for who doesn't check a digest.
 
     Raises:
         OSError: it can't be read.
         BlobDamagedError: what it says isn't what was written.
     """
     try:
-        opening = opened(Opener(frames, blob_id, is_strict=True), bucket.get(blob_id))
+        opening = opened(Opener(frames, blob_id, is_strict=is_strict), bucket.get(blob_id))
         return int(orjson.loads(b"".join([bytes(part) async for part in opening]))["parts"])
     except FileNotFoundError:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ class Remote:
         with _as_os_error():
             await obstore.put_async(self._store, name, parts, chunk_size=PART_BYTES, max_concurrency=_AT_ONCE)
 
-    async def get(self, name: str) -> AsyncIterator[bytes]:
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """Download in parts."""
         with _as_os_error():
             found = await obstore.get_async(self._store, name)

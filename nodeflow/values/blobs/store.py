@@ -24,8 +24,7 @@ from nodeflow.values.counts import ValueCounts
 from nodeflow.values.descriptor import Descriptor, HasBlob, is_blob_id
 from nodeflow.values.frames import Frames, Parts, is_framed
 
-_OWNER = "owner"
-"""The name under which it stands whose blobs they are."""
+_OWNER = "owner"  # the name under which it stands whose blobs they are
 
 
 class Live(Protocol):
@@ -57,7 +56,7 @@ class BlobStore:
         bucket: where they lie.
         frames: how they are compressed and encrypted; None is not at all.
         max_inline_bytes: up to which size a value needs no blob.
-        live: where the handles of blobs are noted that this process has.
+        live: where handles are noted that this process has.
         counts: what counts what is done.
     """
 
@@ -151,8 +150,9 @@ class BlobStore:
         _must_be_ids([blob_id])
         with self._failing(f"read blob {blob_id}", blob_id):
             for name in await self._names(blob_id):
-                async for part in self._bucket.get(name):
-                    yield part
+                async with aclosing(self._bucket.get(name)) as parts:
+                    async for part in parts:
+                        yield part
 
     async def content(self, blob_id: str) -> AsyncGenerator[Parts, None]:
         """What a blob holds by its id alone, in parts: decrypted and decompressed, but not checked otherwise.
@@ -219,10 +219,7 @@ class BlobStore:
             PayloadError: its key isn't known, or it claims to be too large.
             BlobStoreError: it can't be read.
         """
-        whole = BytesIO()
-        async for part in self.stream(descriptor):
-            whole.write(part)
-        return whole.getvalue()
+        return (await self._whole(descriptor)).getvalue()
 
     async def map(self, descriptor: Descriptor) -> memoryview:
         """The whole of a blob; mapped into memory, changes staying with this process, where it is a plain file here.
@@ -231,15 +228,21 @@ class BlobStore:
             BlobMissingError, BlobDamagedError, PayloadError, BlobStoreError: as `read`.
         """
         path = self._bucket.path(descriptor.storage_id)
-        if path is None or not descriptor.stored_bytes:
-            return memoryview(bytearray(await self.read(descriptor)))
-        with self._failing(f"read blob {descriptor.storage_id}", descriptor.storage_id):
-            found = await run_sync(mapped, path)
-        if is_framed(found[:8].tobytes()):
-            return memoryview(bytearray(await self.read(descriptor)))
-        _must_be_whole(descriptor, len(found), await run_sync(sha256_of, found))
-        self._count_read(len(found))
-        return found
+        if path is not None and descriptor.stored_bytes:
+            with self._failing(f"read blob {descriptor.storage_id}", descriptor.storage_id):
+                found = await run_sync(mapped, path)
+            if not is_framed(found[:8].tobytes()):
+                _must_be_whole(descriptor, len(found), await run_sync(sha256_of, found))
+                self._count_read(len(found))
+                return found
+        return (await self._whole(descriptor)).getbuffer()
+
+    async def _whole(self, descriptor: Descriptor) -> BytesIO:
+        whole = BytesIO()
+        async with aclosing(self.stream(descriptor)) as parts:
+            async for part in parts:
+                whole.write(part)
+        return whole
 
     async def stream(self, descriptor: Descriptor) -> AsyncGenerator[Parts, None]:
         """A blob in parts. That it is whole and undamaged is known only when the last part was given.
