@@ -22,7 +22,6 @@ NodeflowError
 ├── InputChangedError           a node changed the value that it was given
 └── JobError                    a job can't start or can't go on
     ├── AlreadyRunningError     another supervisor runs this graph
-    ├── UnfinishedJobError      items of an earlier job still wait
     └── LoopDiedError           a process of a loop died
 """
 
@@ -336,28 +335,8 @@ class AlreadyRunningError(JobError):
         return f"graph {self.graph!r} is being run already by {self.holder}: stop that job, or wait for its end"
 
 
-class UnfinishedJobError(JobError):
-    """Items of an earlier job still wait in the channels of the graph.
-
-    Args:
-        graph: the graph's name.
-        waiting: the number of waiting items by queue.
-    """
-
-    def __init__(self, graph: str, waiting: dict[str, int]) -> None:
-        super().__init__(graph, waiting)
-        self.graph, self.waiting = graph, waiting
-
-    def __str__(self) -> str:
-        queues = ", ".join(f"{count} in {queue}" for queue, count in self.waiting.items())
-        return (
-            f"an earlier job of graph {self.graph!r} left items behind: {queues}. "
-            "Discard them and start anew with `nodeflow run --fresh` or engine.run(fresh=True)"
-        )
-
-
 class LoopDiedError(JobError):
-    """A process of a loop died, so the job was stopped.
+    """A process of a loop died again and again, so the job was stopped.
 
     Args:
         loop: the loop's name.
@@ -369,6 +348,10 @@ class LoopDiedError(JobError):
     def __init__(self, loop: str, slot: str, cause: str, output: str = "") -> None:
         super().__init__(loop, slot, cause, output)
         self.loop, self.slot, self.cause, self.output = loop, slot, cause, output
+
+    def restart_line(self, seconds: float) -> str:
+        """What happened, and that the process is started again in so many seconds."""
+        return f"process {self.slot} of loop {self.loop!r} {self.cause}: it is started again in {seconds:g} s"
 
     @property
     def headline(self) -> str:

@@ -75,7 +75,7 @@ class Settings:
     server_idle: float = field(default=60.0, validator=_positive)
     server_fsync: str = field(default="everysec", validator=in_(("everysec", "always", "no")))
     lease_seconds: float = field(default=30.0, validator=_positive)
-    max_deliveries: int = field(default=5, validator=_positive)
+    max_deliveries: int = field(default=3, validator=_positive)
     reconnect_seconds: float = field(default=30.0, validator=[_positive, le(MOST_RECONNECT_SECONDS)])
     verify_tls: bool = True
     max_payload_bytes: int = field(default=64 << 20, validator=_positive)

@@ -17,12 +17,14 @@ _MANY = (collections.abc.Iterable, collections.abc.AsyncIterable)
 
 def takes(spec: NodeSpec, port: str) -> Any:
     """The type that a port of a node takes; Any where it isn't said."""
+    if spec.kind is Kind.COLLECT:
+        return Any
     return _annotations(spec.function).get(port, Any)
 
 
 def gives(spec: NodeSpec) -> Any:
     """The type of one value that a node gives; Any where it isn't said."""
-    if spec.kind in (Kind.READER, Kind.WRITER):
+    if spec.kind in (Kind.READER, Kind.WRITER, Kind.COLLECT):
         return Any
     if isinstance(spec.target, ProducerNode | LogicalNode):
         declared = plain(_argument(type(spec.target), (ProducerNode, LogicalNode)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nodeflow.errors import GraphInvalidError
-from nodeflow.graph import Constant, Edge, Graph, Kind, NodeSpec, lineages
+from nodeflow.graph import Constant, Edge, Graph, Kind, Lineage, NodeSpec, below, entries_of, lineages
 from postprocess.hints import gives, members, shown, takes
 from postprocess.origin import origin
 from postprocess.typefit import fits
@@ -115,35 +115,65 @@ def _unshared_producers(graph: Graph) -> Iterator[str]:
 
 
 def _unrelated_inputs(graph: Graph) -> Iterator[str]:
-    ways, heads = lineages(graph.nodes), _heads(graph)
+    ways, entries = lineages(graph.nodes), entries_of(graph.nodes.values())
     for spec in graph.nodes.values():
-        incoming = [ways[edge.source] for edge in spec.edges.values()]
-        if None in incoming or len(incoming) < 2:
+        incoming = {edge.source: ways[edge.source] for edge in spec.edges.values()}
+        if None in incoming.values() or len(incoming) < 2:
             continue
-        if len({way[0] for way in incoming if way}) > 1:
-            why = (
-                "begin at different heads, so nothing says which belong together: let one producer yield them together"
-            )
-        elif ways[spec.id] is None:
-            why = "come of different fan-outs, so nothing says which belong together: fan out once, for both"
-        elif all(heads[edge.source] != heads[spec.id] for edge in spec.edges.values()):
-            why = (
-                f"come into loop {spec.loop!r} by different queues, and joining them isn't built yet: "
-                "let one node give what is needed of them as one value"
-            )
-        else:
-            continue
-        sources = ", ".join(dict.fromkeys(repr(origin(graph.nodes, edge).id) for edge in spec.edges.values()))
-        yield f"{spec.location}: node {spec.id!r} takes {sources}, whose items {why}"
+        if why := _unrelated(graph, spec, ways, entries):
+            sources = ", ".join(dict.fromkeys(repr(origin(graph.nodes, edge).id) for edge in spec.edges.values()))
+            yield f"{spec.location}: node {spec.id!r} takes {sources}, whose items {why}"
 
 
-def _heads(graph: Graph) -> Mapping[str, frozenset[str]]:
-    """The heads of its own loop that each node's items come from; in a mapped graph only readers take from outside."""
-    heads: dict[str, frozenset[str]] = {}
+def _unrelated(
+    graph: Graph, spec: NodeSpec, ways: Mapping[str, Lineage | None], entries: Mapping[str, str]
+) -> str | None:
+    """Why what a node takes can't be brought together item by item."""
+    if len({(ways[edge.source] or ())[:1] for edge in spec.edges.values()}) > 1:
+        return "begin at different heads, so nothing says which belong together: let one producer yield them together"
+    if ways[spec.id] is None:
+        return "come of different fan-outs, so nothing says which belong together: fan out once, for both"
+    depths: dict[str, int] = {}
+    for edge in spec.edges.values():
+        entry = entries[edge.source]
+        depths[entry] = max(depths.get(entry, 0), len(below(graph.nodes[edge.source], ways) or ()))
+    if len(set(depths.values())) > 1:
+        return (
+            f"come into loop {spec.loop!r} by different queues and stand below different fan-outs: "
+            "gather the inner ones with nodes.Collect, or give the outer value to the inner ones before"
+        )
+    return None
+
+
+def _gathering(graph: Graph) -> Iterator[str]:
+    ways = lineages(graph.nodes)
+    for spec in _of(graph, Kind.COLLECT):
+        (edge,) = spec.edges.values() or [Edge("")]
+        way = below(graph.nodes[edge.source], ways) if edge.source else None
+        if way is not None and len(way) < 2:
+            yield (
+                f"{spec.location}: node {spec.id!r} gathers what comes of {origin(graph.nodes, edge).id!r}, but no "
+                "node before it fans out: to gather all that a producer gives, write a node with a finish()"
+            )
+
+
+def _error_branches(graph: Graph) -> Iterator[str]:
+    edges = [edge for spec in graph.nodes.values() for edge in spec.edges.values()]
+    taken = {(origin(graph.nodes, edge).id, edge.branch) for edge in edges}
     for spec in graph.nodes.values():
-        before = (heads[edge.source] for edge in spec.edges.values())
-        heads[spec.id] = frozenset({spec.id}) if spec.is_head else frozenset().union(*before)
-    return heads
+        branch = spec.options.error_branch
+        if branch is None:
+            continue
+        if spec.fans_out:
+            yield (
+                f"{spec.location}: node {spec.id!r} is a generator, whose values may have gone on before its error: "
+                "its on_error must be 'dead_letter', 'skip' or 'stop'"
+            )
+        elif (spec.id, branch) not in taken:
+            yield (
+                f"{spec.location}: node {spec.id!r} has on_error={branch!r}, a branch that no node takes: wire one to "
+                f".branch({branch!r}), or say 'dead_letter', 'skip' or 'stop'"
+            )
 
 
 def _types(graph: Graph) -> Iterator[str]:
@@ -163,6 +193,8 @@ def _misfit(graph: Graph, source: Edge | Constant, wanted: Any) -> str | None:
         return None if holds(source.value, wanted) else f"the constant is {source.value!r}"
     giver = origin(graph.nodes, source)
     given = gives(giver)
+    if giver.kind is not Kind.LOGICAL and source.branch is not None:
+        given = dict[str, Any]  # the record of an error
     # The type of a logical node is that of all its branches together, so one of its members has to fit.
     each_given = members(given) if giver.kind is Kind.LOGICAL else (given,)
     return None if any(fits(each, wanted) for each in each_given) else f"{giver.id} gives {shown(given)}"
@@ -180,5 +212,7 @@ _CHECKS = (
     _lonely_state,
     _unshared_producers,
     _unrelated_inputs,
+    _gathering,
+    _error_branches,
     _types,
 )

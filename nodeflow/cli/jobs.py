@@ -1,4 +1,4 @@
-"""The commands of production mode: run, dead-letters."""
+"""The commands of production mode: run, jobs, dead-letters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import typer
 from nodeflow.cli.common import File, Json, as_json, plural, seconds_text, shortened, with_engine
 from nodeflow.cli.progress import reporting
 from nodeflow.engine import FlowEngine, JobResult
+from nodeflow.errors import UsageError
 
 ITEMS_FAILED = 3
 
 
 def run(
     file: File,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an earlier job left in the channels.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard the job that was not done, and begin a new one.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress; the last line and the loops' own output stay.")
     ] = False,
 ) -> None:
-    """Run every loop in processes of its own.
+    """Run every loop in processes of its own; a job that was not done goes on where it was.
 
     The job ends when its input is used up. Ctrl-C or SIGTERM drains: what is in hand is finished, the rest stays in
     the queues. A second one ends at once.
@@ -37,14 +40,50 @@ def run(
 
 def dead_letters(
     file: File,
+    letters: Annotated[
+        list[str] | None, typer.Argument(help="The dead letters to requeue, by their ids; all unless said.")
+    ] = None,
+    requeue: Annotated[
+        bool, typer.Option("--requeue", help="Let them go on at the node that raised, in this run or the next one.")
+    ] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all dead letters of the graph for good.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the items on which nodes raised, and where, and those that could not be read."""
+    """Show the items on which nodes raised, and where, and those that could not be read; or requeue them."""
+    if clear and (requeue or letters):
+        raise UsageError("--clear removes all dead letters: it goes with neither --requeue nor ids")
+    if letters and not requeue:
+        raise UsageError("ids go with --requeue: without it, all dead letters are shown")
+    if requeue:
+        count = with_engine(file, lambda engine: engine.requeue(letters))
+        typer.echo(f"requeued {plural(count, 'dead letter')}")
+        return
     if clear:
         count = with_engine(file, lambda engine: engine.clear_dead_letters())
         typer.echo(f"removed {plural(count, 'dead letter')}")
         return
+    _show_letters(file, json=json)
+
+
+def jobs(file: File, json: Json = False) -> None:
+    """List the jobs of a graph, the last one last."""
+    for record in with_engine(file, lambda engine: engine.jobs()):
+        if json:
+            typer.echo(as_json(record.to_data()))
+            continue
+        done = sum(count.done for count in record.nodes.values())
+        failed = sum(count.failed for count in record.nodes.values())
+        counts = f"  {done:,} done, {failed:,} failed in all nodes" if record.nodes else ""
+        deaths = f"  {plural(record.deaths, 'process')} died" if record.deaths else ""
+        typer.echo(
+            f"{record.id}  {record.status.value:8} {record.started:%Y-%m-%d %H:%M:%S}"
+            f"  process {record.pid} on {record.host}{counts}{deaths}"
+        )
+        if record.why:
+            typer.echo(f"  {record.why.splitlines()[0]}")
+
+
+def _show_letters(file: str, *, json: bool) -> None:
     letters = with_engine(file, lambda engine: engine.dead_letters())
     for letter in letters:
         if json:
@@ -53,6 +92,7 @@ def dead_letters(
         typer.echo(
             f"{letter['node']} on {letter['item']} (loop {letter['loop']}, attempt {letter['attempt']}), {letter['at']}"
         )
+        typer.echo(f"  id {letter['letter']}")
         for port, value in letter["input"].items():
             typer.echo(f"  {port} = {shortened(value)}")
         why = letter["error"]["traceback"] or letter["error"]["message"]
@@ -66,8 +106,7 @@ def _last_line(result: JobResult, file: str) -> str:
     if result.drained:
         waiting = ", ".join(f"{count:,} in {queue}" for queue, count in result.waiting.items()) or "none"
         line += f"; drained before the end, items that still wait: {waiting}"
-    if result.waiting:
-        line += " (a job can't be resumed yet: the next run wants --fresh, which discards them)"
+        line += "; the next run goes on with it, or discards it with --fresh"
     if result.failed:
         line += f"; see nodeflow dead-letters {file}"
     return line

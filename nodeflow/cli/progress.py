@@ -14,6 +14,7 @@ from rich.table import Table
 
 from nodeflow.cli.common import seconds_text
 from nodeflow.engine import Observer, Progress
+from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Graph
 
 _PLAIN_SECONDS = 2.0
@@ -46,6 +47,10 @@ class Quiet:
 
     def draining(self) -> None:
         """Shows nothing."""
+
+    def restarting(self, death: LoopDiedError, seconds: float) -> None:
+        """Say it."""
+        print(f"nodeflow: {death.restart_line(seconds)}", file=sys.stderr, flush=True)  # noqa: T201
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line of a loop."""
@@ -90,6 +95,10 @@ class LiveTable:
     def draining(self) -> None:
         """Say it above the table."""
         self._live.console.print(_DRAINING)
+
+    def restarting(self, death: LoopDiedError, seconds: float) -> None:
+        """Say it above the table."""
+        self._live.console.print(death.restart_line(seconds), markup=False, highlight=False, soft_wrap=True)
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line of a loop above the table."""

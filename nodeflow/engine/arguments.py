@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from nodeflow.engine.evaluation import Evaluation, Task
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.errors import BlobError, BlobStoreError
 from nodeflow.graph import NodeSpec
 from nodeflow.values import RefValue
@@ -13,80 +14,87 @@ from nodeflow.values import RefValue
 _log = logging.getLogger(__name__)
 
 
-class UnreadableError(Exception):
-    """What a port takes can't be read.
+class Reads:
+    """The values of references that were read for an item: each once, and kept for as long as the item is under way.
 
     Args:
-        port: the port.
-        error: why.
+        outcomes: what nodes gave for the item.
+        outer: that of the item from which this one was fanned out.
     """
 
-    def __init__(self, port: str, error: BlobError | BlobStoreError) -> None:
-        super().__init__(port, error)
-        self.port, self.error = port, error
+    def __init__(self, outcomes: Sequence[Outcome], outer: Reads | None = None) -> None:
+        self._outcomes, self._outer = outcomes, outer
+        self._read: list[tuple[RefValue, Any]] = []
+
+    async def value(self, ref: RefValue) -> Any:
+        """What a reference refers to.
+
+        Raises:
+            BlobError: the blob is missing or damaged.
+            BlobStoreError: the place of the blobs can't be read.
+            PayloadError: the value can't be read.
+        """
+        owner = self
+        while owner._outer is not None and owner._outer._holds(ref):
+            owner = owner._outer
+        for known, value in owner._read:
+            if known is ref:
+                return value
+        value = await ref.read()
+        owner._read.append((ref, value))
+        return value
+
+    def _holds(self, ref: RefValue) -> bool:
+        for outcome in self._outcomes:
+            if outcome is ref or (isinstance(outcome, Branches) and any(v is ref for v in outcome.values.values())):
+                return True
+        return False
 
 
-async def call_of(evaluation: Evaluation, task: Task) -> Task:
-    """The task as the node is called.
-
-    Args:
-        evaluation: what knows the values of references that were read already.
-        task: the task; what it takes may be references.
-
-    Raises:
-        UnreadableError: a blob can't be read.
-        PayloadError: a value can't be read.
-    """
-    wanted = task.spec.ref_ports
-    if not wanted and not any(isinstance(value, RefValue) for value in task.arguments.values()):
-        return task
-    found = {}
-    for port, value in task.arguments.items():
-        if port in wanted:
-            found[port] = value if isinstance(value, RefValue) else RefValue.of(value, hint="memory")
-        elif isinstance(value, RefValue):
-            if (known := evaluation.was_read(value)) is not None:
-                found[port] = known[0]
-                continue
-            try:
-                found[port] = await value.read()
-            except (BlobError, BlobStoreError) as error:
-                raise UnreadableError(port, error) from error
-            evaluation.note_read(value, found[port])
-        else:
-            found[port] = value
-    return Task(task.spec, task.item_id, found)
-
-
-async def ready(
-    evaluation: Evaluation, task: Task, source: Callable[[str], NodeSpec], run: str = ""
-) -> tuple[Task, Task] | None:
-    """The task, and the task as the node is called; None when it can't run without what can't be read.
+async def readable(
+    spec: NodeSpec,
+    given: Mapping[str, Any],
+    reads: Reads,
+    source: Callable[[str], NodeSpec],
+    *,
+    item: str,
+    job: str = "",
+) -> tuple[dict[str, Any], dict[str, Any]] | Absent:
+    """What goes on of what a node is given, and what it is called with; or why it isn't called.
 
     Args:
-        evaluation: what has been given so far for its item.
-        task: the task.
+        spec: the node.
+        given: what it takes, by port; there may be references.
+        reads: what knows the values of references that were read already.
         source: the node that gave what a node of the loop gives.
-        run: the job's id; empty in development mode.
+        item: the item's id.
+        job: the job's id; empty in development mode.
 
     Raises:
         BlobError: a blob is missing or damaged; it names the node that gave the value, and the run.
         BlobStoreError: the place of the blobs can't be read.
         PayloadError: a value can't be read.
     """
-    while True:
+    left, found = dict(given), {}
+    for port, value in given.items():
         try:
-            return task, await call_of(evaluation, task)
-        except UnreadableError as failure:
-            giver = source(task.spec.edges[failure.port].source)
-            error = blamed(failure.error, giver.id, run)
-            if giver.on_blob_error == "fail":
+            found[port] = await _as_wanted(spec, port, value, reads)
+        except (BlobError, BlobStoreError) as failure:
+            giver = source(spec.edges[port].source)
+            error = blamed(failure, giver.id, job)
+            if giver.options.on_blob_error == "fail":
                 raise error from None
-            _log.warning("item %s goes on without what %r gave: %s", task.item_id, giver.id, error)
-            left = evaluation.without(task, failure.port)
-            if left is None:
-                return None
-            task = left
+            _log.warning("item %s goes on without what %r gave: %s", item, giver.id, error)
+            del left[port]
+    if len(left) < len(given) and (not left or any(port not in left for port in spec.required & spec.edges.keys())):
+        return Absent.SKIPPED
+    return left, found
+
+
+async def _as_wanted(spec: NodeSpec, port: str, value: Any, reads: Reads) -> Any:
+    if port in spec.ref_ports:
+        return value if isinstance(value, RefValue) else RefValue.of(value, hint="memory")
+    return await reads.value(value) if isinstance(value, RefValue) else value
 
 
 def blamed(error: BlobError | BlobStoreError, node: str, run: str) -> BlobError | BlobStoreError:

@@ -18,19 +18,18 @@ _RENEW_SECONDS = 3.0
 
 
 @asynccontextmanager
-async def sole_supervisor(graph: str, store: DataStore, job: str) -> AsyncIterator[None]:
+async def sole_supervisor(graph: str, store: DataStore) -> AsyncIterator[None]:
     """Hold the right to run a graph; the right of a supervisor that died on this machine is taken over at once.
 
     Args:
         graph: the graph's name.
         store: the store, below the graph's prefix.
-        job: the job's id.
 
     Raises:
         AlreadyRunningError: another supervisor has it.
         JobError: it was lost meanwhile, because this process was frozen for longer than it lasts.
     """
-    claim = store.claim("supervisor", f"{socket.gethostname()}, process {os.getpid()}, job {job}", _LASTS_SECONDS)
+    claim = store.claim("supervisor", f"{socket.gethostname()}, process {os.getpid()}", _LASTS_SECONDS)
     holder = await claim.take()
     if holder != claim.holder and _is_dead(holder):
         holder = await claim.take(instead_of=holder)
@@ -56,7 +55,7 @@ async def _renew(graph: str, claim: Claim) -> None:
 
 def _is_dead(holder: str) -> bool:
     """Whether a holder was a process of this machine that is gone."""
-    found = re.fullmatch(rf"{re.escape(socket.gethostname())}, process (\d+), job .*", holder)
+    found = re.fullmatch(rf"{re.escape(socket.gethostname())}, process (\d+)", holder)
     if found is None:
         return False
     try:

@@ -11,7 +11,7 @@ import anyio
 from attrs import evolve, field, frozen
 
 from nodeflow.engine.arguments import blamed
-from nodeflow.engine.evaluation import Branches, Value
+from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
 from nodeflow.engine.recording import ALIVE_SECONDS, FEW_ITEMS, items_of, recorded, split_lines
 from nodeflow.engine.status import NodeStatus, State, statuses
@@ -100,7 +100,7 @@ class StepResult:
     @property
     def values(self) -> list[Any]:
         """The values that it gave, skipped items left out; of a logical node, a dict by branch for each item."""
-        return [value_of(item) for item in self.items if isinstance(item.outcome, Value | Branches)]
+        return [value_of(item) for item in self.items if not isinstance(item.outcome, Absent)]
 
 
 @frozen

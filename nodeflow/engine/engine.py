@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
 from nodeflow.engine.job import JobResult, Observer, Progress
+from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
-from nodeflow.engine.results import dead_queue, foreign_letter
+from nodeflow.engine.records import JobRecord
+from nodeflow.engine.results import foreign_letter, loop_queue, shown_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
+from nodeflow.errors import LoopDiedError, UsageError
 from nodeflow.graph import Graph, Kind, NodeSpec, declare_types
 from nodeflow.storage import DataStore
 from nodeflow.values.blobs import Blob
@@ -103,14 +106,17 @@ class FlowEngine:
     async def run(self, *, fresh: bool = False, observer: Observer | None = None) -> JobResult:
         """Run every loop in processes of its own, until the input is used up or a signal drains the job.
 
+        A job that was not done goes on where it was; so does one of which dead letters were requeued.
+
         Args:
-            fresh: discard what an earlier job left in the channels.
+            fresh: discard that, and begin a new one.
             observer: what wants to know how the job goes on; by default the output of the processes is printed.
 
         Raises:
             UsageError: the graph is no module-level name of a file, or a file runs it when imported.
-            UnfinishedJobError: an earlier job left items behind.
-            LoopDiedError: a process died; the others were stopped.
+            AlreadyRunningError: another supervisor runs the graph.
+            LoopDiedError: a process died again and again; the others were stopped.
+            JobError: a node stopped the job.
         """
         check_not_loading("engine.run()")
         source = self._source or source_of(self.graph)
@@ -128,18 +134,51 @@ class FlowEngine:
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
         queue = self._scoped.queue
-        letters = [letter.value for loop in self.graph.loops for letter in await queue.dead_letters(dead_queue(loop))]
+        own = [letter for loop in self.graph.loops for letter in await queue.dead_letters(loop_queue(loop))]
+        letters = [{"letter": letter.id, **shown_letter(letter.value)} for letter in own]
         letters += [
-            foreign_letter(letter, reader)
+            {"letter": letter.id, **foreign_letter(letter, reader)}
             for reader in self._readers()
             for letter in await queue.dead_letters(str(reader.target.queue))
         ]
         return sorted(letters, key=lambda letter: str(letter["at"]))
 
+    async def requeue(self, letters: Iterable[str] | None = None) -> int:
+        """Let the items of dead letters go on at the node that raised: in the job that runs, or in the next run.
+
+        Args:
+            letters: which, by the id in `letter`; None for all.
+
+        Returns:
+            how many those were.
+
+        Raises:
+            UsageError: there is no such letter.
+        """
+        return await self._settle(self._scoped.queue.requeue, letters)
+
     async def clear_dead_letters(self) -> int:
         """Remove the dead letters of the graph for good; how many there were."""
-        queues = [*map(dead_queue, self.graph.loops), *(str(reader.target.queue) for reader in self._readers())]
-        return sum([await self._scoped.queue.discard(queue, None) for queue in queues])
+        count = await self._settle(self._scoped.queue.discard, None)
+        await JobBook(self._finished, self._scoped).tidy()
+        return count
+
+    async def _settle(
+        self, settle: Callable[[str, list[str] | None], Awaitable[int]], letters: Iterable[str] | None
+    ) -> int:
+        queues = [*map(loop_queue, self.graph.loops), *(str(reader.target.queue) for reader in self._readers())]
+        if letters is None:
+            return sum([await settle(queue, None) for queue in queues])
+        wanted = list(letters)
+        known = {queue: [each.id for each in await self._scoped.queue.dead_letters(queue)] for queue in queues}
+        if unknown := set(wanted) - {each for ids in known.values() for each in ids}:
+            raise UsageError(f"no dead letter of graph {self.graph.name!r} has the id {sorted(unknown)[0]!r}")
+        lots = {queue: [each for each in ids if each in wanted] for queue, ids in known.items()}
+        return sum([await settle(queue, ids) for queue, ids in lots.items() if ids])
+
+    async def jobs(self) -> list[JobRecord]:
+        """The jobs of the graph, oldest first."""
+        return await JobBook(self._finished, self._scoped).all()
 
     def _readers(self) -> list[NodeSpec]:
         return [spec for spec in self._finished.nodes.values() if spec.kind is Kind.READER]
@@ -153,6 +192,10 @@ class _Printer:
 
     def draining(self) -> None:
         """Nothing: whoever sent the signal knows."""
+
+    def restarting(self, death: LoopDiedError, seconds: float) -> None:
+        """Print it."""
+        print(death.restart_line(seconds), file=sys.stderr, flush=True)  # noqa: T201 - so that it is seen
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Print a line where the process wrote it."""

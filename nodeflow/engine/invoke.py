@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from typing import Any, Self
 
 from attrs import evolve
 
-from nodeflow.engine.evaluation import Task
 from nodeflow.errors import GraphError
 from nodeflow.graph import Context, Node, NodeSpec
 
@@ -48,52 +48,82 @@ class Nodes:
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.__aexit__(*error)
 
-    async def call(self, task: Task, attempt: int = 1) -> Any:
+    async def call(self, spec: NodeSpec, given: Mapping[str, Any], item: str = "", attempt: int = 1) -> Any:
         """Run a node that gives one result.
+
+        Args:
+            spec: the node.
+            given: what it takes, by port, constants left out.
+            item: the item's id.
+            attempt: which attempt this is.
 
         Raises:
             TypeError: it returned a generator without being one.
             Exception: whatever the node raises.
         """
-        with _no_stray_cancellation():
-            result = await _awaited(self._start(task, attempt))
-        if inspect.isgenerator(result) or inspect.isasyncgen(result):
-            raise TypeError(f"{task.spec.id!r} returned a generator: use `yield from` (or `yield`) to fan out")
-        return result
+        with no_stray_cancellation():
+            result = await awaited(self._start(spec, given, item, attempt))
+        return no_generator(spec, result)
 
-    def fan_out(self, task: Task, attempt: int = 1) -> AsyncGenerator[Any, None]:
-        """Run a generator node."""
-        return each_of(lambda: self._start(task, attempt))
+    def fan_out(
+        self, spec: NodeSpec, given: Mapping[str, Any], item: str = "", attempt: int = 1
+    ) -> AsyncGenerator[Any, None]:
+        """Run a generator node; the arguments are those of `call`."""
+        return each_of(lambda: self._start(spec, given, item, attempt))
 
     def produce(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """The values of a producer; a function without inputs is one, of one value unless it is a generator."""
         if isinstance(spec.target, Node):
             return each_of(lambda: self._live[spec.id].function(self._contexts[spec.id]))
-        task = Task(spec, "", dict(spec.constants))
-        return self.fan_out(task) if spec.fans_out else _single(lambda: self.call(task))
+        return self.fan_out(spec, {}) if spec.fans_out else _single(lambda: self.call(spec, {}))
 
     def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
         return _unless_none(lambda: self._live[spec.id].target.finish(self._contexts[spec.id]))
 
-    def _start(self, task: Task, attempt: int) -> Any:
-        spec = self._live[task.spec.id]
-        arguments = dict(task.arguments)
+    def simple(self, spec: NodeSpec) -> Callable[[Any], Any] | None:
+        """What is called with the value of a node's only input; None when there is more to a call of it."""
+        live = self._live[spec.id]
+        if len(spec.edges) != 1 or spec.context_port or spec.ref_ports or not spec.ports:
+            return None
+        (port,) = spec.edges
+        first = spec.ports[0]
+        if (
+            first.name != port
+            or first.by_name
+            or any(each.name in spec.constants for each in spec.ports if each.positional)
+        ):
+            return None
+        return partial(live.function, **spec.constants) if spec.constants else live.function
+
+    def _start(self, spec: NodeSpec, given: Mapping[str, Any], item: str, attempt: int) -> Any:
+        live = self._live[spec.id]
+        arguments = {**spec.constants, **given}
         if spec.context_port:
-            context = evolve(self._contexts[spec.id], item_id=task.item_id, attempt=attempt)
-            arguments[spec.context_port] = context
+            arguments[spec.context_port] = evolve(self._contexts[spec.id], item_id=item, attempt=attempt)
         if spec.positional:
             positional = [arguments.pop(port) for port in spec.positional if port in arguments]
-            return spec.function(*positional, **arguments)
-        return spec.function(**arguments)
+            return live.function(*positional, **arguments)
+        return live.function(**arguments)
+
+
+def no_generator(spec: NodeSpec, result: Any) -> Any:
+    """The result of a node, which is no generator.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(f"{spec.id!r} returned a generator: use `yield from` (or `yield`) to fan out")
+    return result
 
 
 async def each_of(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
     """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end."""
-    with _no_stray_cancellation():
-        values = await _awaited(start())
+    with no_stray_cancellation():
+        values = await awaited(start())
     try:
-        with _no_stray_cancellation():
+        with no_stray_cancellation():
             if hasattr(values, "__aiter__"):
                 async for value in values:
                     yield value
@@ -117,14 +147,14 @@ async def _unless_none(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
         async for value in each_of(lambda: result):
             yield value
     else:
-        with _no_stray_cancellation():
-            value = await _awaited(result)
+        with no_stray_cancellation():
+            value = await awaited(result)
         if value is not None:
             yield value
 
 
 @contextmanager
-def _no_stray_cancellation() -> Iterator[None]:
+def no_stray_cancellation() -> Iterator[None]:
     """Turn a CancelledError that comes out of a node, though nobody cancelled it, into an error of the node."""
     try:
         yield
@@ -135,14 +165,15 @@ def _no_stray_cancellation() -> Iterator[None]:
         raise RuntimeError("the node raised CancelledError, though nobody had cancelled it") from error
 
 
-async def _awaited(result: Any) -> Any:
+async def awaited(result: Any) -> Any:
+    """What a call gave, waited for where it can be."""
     return await result if inspect.isawaitable(result) else result
 
 
 async def _call(spec: NodeSpec, method: Callable[..., Any], *arguments: Any) -> None:
     try:
-        with _no_stray_cancellation():
-            await _awaited(method(*arguments))
+        with no_stray_cancellation():
+            await awaited(method(*arguments))
     except Exception as error:
         error.add_note(f"raised in {method.__name__}() of node {spec.id!r}")
         raise

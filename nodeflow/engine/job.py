@@ -7,6 +7,8 @@ from typing import Protocol
 
 from attrs import frozen
 
+from nodeflow.errors import LoopDiedError
+
 
 @frozen
 class NodeCount:
@@ -62,6 +64,9 @@ class Observer(Protocol):
 
     def draining(self) -> None:
         """Called for each signal: the first one drains the job, a second one ends it at once."""
+
+    def restarting(self, death: LoopDiedError, seconds: float) -> None:
+        """Called when a process has died and is started again in so many seconds."""
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Called for each line that a process of a loop writes, without the line's end."""

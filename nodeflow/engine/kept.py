@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from nodeflow.engine.evaluation import Absent, Branches, Outcome, Value
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.values import RefValue
 
 
@@ -26,18 +26,18 @@ class KeptItem:
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""
-        if isinstance(self.outcome, Value):
-            return {"id": self.id, "status": "done", "value": self.outcome.value}
+        if isinstance(self.outcome, Absent):
+            return {"id": self.id, "status": "skipped"}
         if isinstance(self.outcome, Branches):
             return {"id": self.id, "status": "done", "branches": dict(self.outcome.values)}
-        return {"id": self.id, "status": "skipped"}
+        return {"id": self.id, "status": "done", "value": self.outcome}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptItem:
         """From how it is kept."""
         if data["status"] == "skipped":
             return cls(data["id"], Absent.SKIPPED)
-        return cls(data["id"], Branches(data["branches"]) if "branches" in data else Value(data["value"]))
+        return cls(data["id"], Branches(data["branches"]) if "branches" in data else data["value"])
 
 
 @frozen(kw_only=True)
@@ -113,18 +113,18 @@ class KeptOutput:
 
 async def changed(item: KeptItem, change: Callable[[Any], Awaitable[Any]]) -> KeptItem:
     """An item with each of its values changed."""
-    if isinstance(item.outcome, Value):
-        return KeptItem(item.id, Value(await change(item.outcome.value)))
+    if isinstance(item.outcome, Absent):
+        return item
     if isinstance(item.outcome, Branches):
         return KeptItem(item.id, Branches({name: await change(value) for name, value in item.outcome.values.items()}))
-    return item
+    return KeptItem(item.id, await change(item.outcome))
 
 
 def value_of(item: KeptItem) -> Any:
     """The value of an item, or its values by branch; None when the node was skipped."""
-    if isinstance(item.outcome, Value):
-        return item.outcome.value
-    return dict(item.outcome.values) if isinstance(item.outcome, Branches) else None
+    if isinstance(item.outcome, Absent):
+        return None
+    return dict(item.outcome.values) if isinstance(item.outcome, Branches) else item.outcome
 
 
 def output_key(node: str) -> str:

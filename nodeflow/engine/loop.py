@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
-from nodeflow.engine.evaluation import Outcome, Value
+from nodeflow.engine.hops import Hops
+from nodeflow.engine.intake import Intake, RefusedError
 from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.outbox import HOP_BYTES, Outbox
+from nodeflow.engine.marks import end_mark, finishers, loop_end, position_mark
+from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
-from nodeflow.engine.plan import LoopPlan, closed_mark, finish_mark
-from nodeflow.engine.results import Results, dead_queue, is_enveloped, received
+from nodeflow.engine.plan import LoopPlan
+from nodeflow.engine.progress import InParts
+from nodeflow.engine.results import Results, loop_queue
 from nodeflow.engine.runner import Runner
+from nodeflow.engine.way import HOP_BYTES
+from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
-from nodeflow.storage import DataStore, Lease
+from nodeflow.storage import DataStore, Item, Lease
+
+WorkOf = Callable[[Item, Results], Awaitable[Work]]
+
+CLOSED = 2
+"""What `Ledger.end_loop` says of a loop that is closed."""
 
 _LOOK_SECONDS = 0.1
 """How often a reader whose queue is empty looks whether it is used up, or whether to drain."""
@@ -30,6 +41,10 @@ _LEASE_SECONDS = 0.1
 _MOST_LEASED = 500
 
 
+async def _do_nothing() -> None:
+    """Nothing is to be done."""
+
+
 @frozen
 class Post:
     """Where a process works.
@@ -38,121 +53,214 @@ class Post:
         plan: its loop.
         store: the store, below the graph's prefix.
         job: the job's id.
-        slot: which process of the loop it is, as in `parse/1`.
+        slot: which process of the loop it is, from 0 on.
     """
 
     plan: LoopPlan
     store: DataStore
     job: str
-    slot: str
+    slot: int
+
+    @property
+    def name(self) -> str:
+        """The slot's name, as in `parse/1`."""
+        return f"{self.plan.loop.name}/{self.slot}"
 
 
 async def run_loop(post: Post, drain: anyio.Event) -> bool:
     """Run a process's part of a loop until its input is used up, or until it is told to drain.
-
-    The process that finds the input used up first lets the nodes finish and sets the loop's done mark.
 
     Args:
         post: where it works.
         drain: when set, heads stop, what is in hand is finished and the rest given back.
 
     Returns:
-        whether the input is used up.
+        whether the input is used up, and the loop closed.
     """
     plan = post.plan
-    context = Context(graph=plan.graph, node="", loop=plan.loop, job=post.job, slot=post.slot)
+    context = Context(graph=plan.graph, node="", loop=plan.loop.name, job=post.job, slot=post.name)
     async with Nodes(plan.nodes.values(), context) as nodes:
-        packing = Packing(post.store, plan.channels, plan.loop, post.job)
-        worker = _Worker(post, Runner(plan, nodes, packing), drain)
+        packing = Packing(post.store, plan.loop.name, post.job)
+        ledger = post.store.ledger(post.job)
+        worker = _Worker(
+            post,
+            Runner(plan, nodes, packing, post.job),
+            Hops(post.store, plan.loop.name, post.job, post.slot),
+            Intake(plan, ledger),
+            InParts(ledger, packing),
+            drain,
+        )
         async with anyio.create_task_group() as tasks:
             for head in plan.heads:
-                tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read, head)
-        is_used_up = worker.ended == {head.id for head in plan.heads}
-        if is_used_up:
-            await worker.finish()
-    return is_used_up
+                tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read_channel, head)
+            tasks.start_soon(worker.read_own)
+    return worker.is_closed
 
 
-@define
+@define(eq=False)
 class _Worker:
     post: Post
     runner: Runner
+    hops: Hops
+    intake: Intake
+    in_parts: InParts
     drain: anyio.Event
-    ended: set[str] = field(factory=set, init=False)
-    _most: int = field(default=1, init=False)
+    is_closed: bool = False
+    _turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
+    """Held by the head whose items go through the loop."""
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
+        at, end = position_mark(head.id, self.post.slot), end_mark(head.id, self.post.slot)
+        known = await self.in_parts.ledger.read()
+        if end in known:
+            return
+        producing = _Producing(self, head, at, end, known.get(at, 0))
+        self.hops.expect(at, producing.position)
         async with anyio.create_task_group() as tasks:
-            outbox = Outbox(self._commit)
-            tasks.start_soon(outbox.run)
+            tasks.start_soon(producing.outbox.run)
             async with anyio.create_task_group() as pulling:
                 pulling.start_soon(self._cancel_on_drain, pulling.cancel_scope)
-                await self._produce_into(head, outbox)
+                await producing.run()
                 pulling.cancel_scope.cancel()
-            outbox.close()
+            producing.outbox.close()
 
     async def _cancel_on_drain(self, scope: anyio.CancelScope) -> None:
         await self.drain.wait()
         scope.cancel()
 
-    async def _produce_into(self, head: NodeSpec, outbox: Outbox) -> None:
-        async with aclosing(self.runner.nodes.produce(head)) as values:
-            position = 0
-            async for value in _named(head, values):
-                item_id = f"{self.post.job}.{head.id}.0.{position}"
-                with anyio.CancelScope(shield=True):
-                    await outbox.put(await self.runner.run(head, item_id, Value(value)))
-                position += 1
-                if outbox.is_due:
-                    await anyio.lowlevel.checkpoint()
-            self.ended.add(head.id)
+    async def read_channel(self, head: NodeSpec) -> None:
+        """Lease items of a channel, take them through the loop and commit, until the loop is closed."""
 
-    async def read(self, head: NodeSpec) -> None:
-        """Lease items, take them through the loop and commit, until the queue has no more to give."""
-        queue = str(head.target.queue)
-        channel = self.post.plan.channels.get(queue)
-        ledger = self.post.store.ledger(self.post.job)
-        while not self.drain.is_set():
-            leasing = self.post.store.queue.lease(queue, self._most, timeout=_LOOK_SECONDS, consumer=self.post.slot)
+        async def work_of(item: Item, results: Results) -> Work:
+            return self.intake.of_channel(head, item)
+
+        await self._read(str(head.target.queue), work_of)
+
+    async def read_own(self) -> None:
+        """Do the work that the loop has left for later, and look for its end when there is none."""
+        items = [await self.runner.packing.work(work) for work in finishers(self.post.plan, self.post.job)]
+        end = loop_end(self.post.plan)
+
+        async def look() -> None:
+            state = await self.in_parts.ledger.end_loop(end, items)
+            self.is_closed = state == CLOSED
+
+        await self._read(loop_queue(self.post.plan.loop.name), self.intake.of_loop, look)
+
+    async def _read(self, queue: str, work_of: WorkOf, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
+        most = 1
+        while not self.drain.is_set() and not self.is_closed:
+            leasing = self.post.store.queue.lease(queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name)
             async with leasing as lease:
                 if lease:
-                    await self._handle(head, lease, enveloped=channel is not None)
+                    async with self._turn:
+                        batch = _Batch(self, lease, work_of)
+                        most = await batch.run(most)
                     continue
-            if channel and await ledger.used_up(queue, closed_mark(channel.source_loop)):
-                self.ended.add(head.id)
-                return
+            await when_idle()
 
-    async def _handle(self, head: NodeSpec, lease: Lease, *, enveloped: bool) -> None:
+
+@define(eq=False)
+class _Producing:
+    """A producer at work in one process."""
+
+    worker: _Worker
+    head: NodeSpec
+    at: str
+    end: str
+    position: int
+    outbox: Outbox = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = Outbox(self.worker.hops.commit)
+
+    async def run(self) -> None:
+        """Take its values through the loop, from its position on."""
+        number = 0
+        async with aclosing(self.worker.runner.nodes.produce(self.head)) as values:
+            async for value in _named(self.head, values):
+                if number >= self.position:
+                    with anyio.CancelScope(shield=True):
+                        await self._handle(value, number)
+                number += 1
+                if self.outbox.is_due:
+                    await anyio.lowlevel.checkpoint()
+        self.outbox.results.marks[self.end] = 1
+        await self.outbox.end()
+
+    async def _handle(self, value: Any, number: int) -> None:
+        item = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"
+        in_parts, results = self.worker.in_parts, self.outbox.results
+        left = await in_parts.left([item]) if number == self.position else {}
+        works = left.get(item) or [Work(item=item, entry=self.head.id, kept={self.head.id: value})]
+        self.outbox.begin()
+        async with self.worker._turn:
+            await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
+        in_parts.over(item, results)
+        results.marks[self.at] = number + 1
+        await self.outbox.end()
+
+    async def _flush(self, item: str, results: Results, works: Sequence[Work]) -> None:
+        if await self.worker.in_parts.note(item, works, results):
+            await self.outbox.flush()
+
+
+@define(eq=False)
+class _Batch:
+    """The items of a lease, taken through the loop one after the other, and what came of them."""
+
+    worker: _Worker
+    lease: Lease
+    work_of: WorkOf
+    results: Results = field(factory=Results)
+    done: list[Item] = field(factory=list)
+
+    async def run(self, most: int) -> int:
+        """Take them through and commit.
+
+        Args:
+            most: how many they could have been.
+
+        Returns:
+            how many the next ones should be at most.
+        """
         start = time.monotonic()
-        results = Results()
-        for item in lease:
-            if enveloped and not is_enveloped(item.value):
-                await lease.dead_letter(item, "not an item as this graph's loops write them: another program pushed it")
-                continue
-            outcome: Outcome = received(item.value) if enveloped else Value(item.value)
-            item_id = item.value["id"] if enveloped else item.id
-            results.add(await self.runner.run(head, item_id, outcome, item.attempt))
-        if lease.is_open:
-            await self._commit(results, lease)
-        seconds, size = time.monotonic() - start, max(1, results.size)
-        fitting = len(lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / size)
-        self._most = max(1, min(_MOST_LEASED, round(fitting), 2 * self._most))
+        size = 0
+        left = await self.worker.in_parts.left([self._key(item) for item in self.lease if self._came_back(item)])
+        for item in self.lease:
+            await self._handle(item, left)
+            self.done.append(item)
+            size = max(size, self.results.size)
+        if self.lease.is_open:
+            await self.worker.hops.commit(self.results, self.lease)
+        seconds = time.monotonic() - start
+        fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
+        return max(1, min(_MOST_LEASED, round(fitting), 2 * most))
 
-    async def finish(self) -> None:
-        """Let the nodes finish and close the loop's channels, in one hop; only one process of a loop does."""
-        if not await self.post.store.ledger(self.post.job).claim(finish_mark(self.post.plan.loop)):
+    async def _handle(self, item: Item, left: Mapping[str, list[Work]]) -> None:
+        key = self._key(item)
+        try:
+            works = left.get(key) or [await self.work_of(item, self.results)]
+            flush = partial(self._flush, key)
+            await self.worker.runner.run_each(works, self.results, item.attempt, flush)
+        except RefusedError as refusal:
+            await self.lease.dead_letter(item, str(refusal))
             return
-        results = Results()
-        for spec in self.post.plan.finishers:
-            results.add(await self.runner.finish(spec))
-        results.count(closed_mark(self.post.plan.loop))
-        await self._commit(results)
+        self.worker.in_parts.over(key, self.results)
 
-    async def _commit(self, results: Results, lease: Lease | None = None) -> None:
-        dead = {dead_queue(self.post.plan.loop): results.dead} if results.dead else {}
-        commit = lease.commit if lease else self.post.store.queue.commit
-        await commit(pushes=results.pushes, dead=dead, counts=results.counts, job=self.post.job)
+    async def _flush(self, key: str, results: Results, works: Sequence[Work]) -> None:
+        if await self.worker.in_parts.note(key, works, results):
+            held = {item.id for item in self.lease.held}
+            done = [item for item in self.done if item.id in held]
+            self.done.clear()
+            await self.worker.hops.commit(results.take(), self.lease, done)
+
+    def _key(self, item: Item) -> str:
+        return f"{self.lease.name}:{item.id}"
+
+    def _came_back(self, item: Item) -> bool:
+        return not item.id.startswith(f"{self.lease.id}.")
 
 
 async def _named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

@@ -8,12 +8,10 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from nodeflow.engine.results import Results
+from nodeflow.engine.way import HOP_BYTES
 
 _TURN_SECONDS = 0.001
 """How long a producer may go on before the event loop has its turn, while a commit is under way."""
-
-HOP_BYTES = 4 << 20
-"""How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
 
 
 class Outbox:
@@ -24,52 +22,63 @@ class Outbox:
     """
 
     def __init__(self, commit: Callable[[Results], Awaitable[None]]) -> None:
+        self.results = Results()
+        """What has come of the values so far; only whole items are committed by `run`."""
         self._commit = commit
-        self._waiting = Results()
-        self._something = anyio.Event()
-        self._taken = anyio.Event()
-        self._is_idle = False
+        self._is_within = False
         self._is_closed = False
         self._is_over = False
+        self._something = anyio.Event()
+        self._taken = anyio.Event()
+        self._committing = anyio.Lock(fast_acquire=True)
         self._turn = 0.0
 
-    async def put(self, results: Results) -> None:
-        """Add what has come of one item; waits while too much of what came before isn't committed."""
-        self._waiting.add(results)
+    def begin(self) -> None:
+        """An item is being handled: its results are not whole yet."""
+        self._is_within = True
+
+    async def end(self) -> None:
+        """The item was handled; waits while too much of what came before isn't committed."""
+        self._is_within = False
         self._something.set()
-        while self._waiting.size > HOP_BYTES and not self._is_over:
+        while self.results.size > HOP_BYTES and not self._is_over:
             self._taken = anyio.Event()
             await self._taken.wait()
+
+    async def flush(self) -> None:
+        """Commit what there is now, also within an item."""
+        async with self._committing:
+            await self._commit(self.results.take())
 
     @property
     def is_due(self) -> bool:
         """Whether the event loop should have its turn, so that what waits is sent."""
-        if not self._is_idle and time.monotonic() < self._turn:
+        is_idle = self._committing.statistics().locked is False
+        if not is_idle and time.monotonic() < self._turn:
             return False
         self._turn = time.monotonic() + _TURN_SECONDS
         return True
 
     def close(self) -> None:
-        """Nothing more will be put: `run` ends when all is committed."""
+        """Nothing more will come: `run` ends when all is committed."""
         self._is_closed = True
+        self._is_within = False
         self._something.set()
 
     async def run(self) -> None:
         """Commit what waits, again and again, until the outbox is closed and empty."""
         try:
-            while not self._is_closed or self._waiting.counts:
-                self._is_idle = True
+            while True:
                 await self._something.wait()
-                self._is_idle = False
-                if self._waiting.counts:
-                    await self._commit(self._take())
+                if not self._is_closed:
+                    self._something = anyio.Event()
+                async with self._committing:
+                    if not self._is_within and not self.results.is_empty:
+                        results = self.results.take()
+                        self._taken.set()
+                        await self._commit(results)
+                if self._is_closed and self.results.is_empty:
+                    return
         finally:
             self._is_over = True
             self._taken.set()
-
-    def _take(self) -> Results:
-        results, self._waiting = self._waiting, Results()
-        if not self._is_closed:
-            self._something = anyio.Event()
-        self._taken.set()
-        return results

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from nodeflow.engine.evaluation import Outcome, Task
-from nodeflow.engine.plan import Channel
-from nodeflow.engine.results import dead_letter, dead_queue, enveloped, in_words
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
+from nodeflow.engine.results import dead_letter, enveloped, in_words, loop_queue
+from nodeflow.engine.stages import Write
+from nodeflow.engine.work import Again, Work, kept_outcome
 from nodeflow.errors import BlobStoreError, PayloadError
-from nodeflow.storage import DataStore
+from nodeflow.storage import joins_hash
+from nodeflow.values import RefValue
+
+
+class Store(Protocol):
+    """What encodes values, and writes the blobs of large ones."""
+
+    def encode(self, value: Any) -> bytes | None:
+        """A value encoded; None when more is to be done with it."""
+
+    async def prepare(self, queue: str, value: Any) -> bytes:
+        """A value as it will lie in a queue."""
+
+    async def prepare_field(self, job: str, name: str, value: Any) -> bytes:
+        """A value as it will lie in a hash of a job."""
+
+    async def offload(self, value: Any) -> RefValue | None:
+        """The handle of a large value; None for a smaller one."""
 
 
 @frozen
@@ -20,46 +38,62 @@ class Packing:
 
     Args:
         store: the store, below the graph's prefix.
-        channels: the channels of the graph, by queue.
         loop: the loop's name.
         job: the job's id.
     """
 
-    store: DataStore
-    channels: Mapping[str, Channel]
+    store: Store
     loop: str
     job: str
 
-    async def push(self, queue: str, item_id: str, outcome: Outcome) -> bytes | None:
+    async def push(self, write: Write, item_id: str, outcome: Outcome) -> bytes | None:
         """What a writer pushes; None for nothing.
 
         Raises:
             PayloadError: it can't be sent; with the path within the value.
             BlobStoreError: it is large, and its blob can't be written.
         """
-        channel = self.channels.get(queue)
-        content = enveloped(channel, item_id, outcome)
-        if content is None and channel is not None:
+        content = enveloped(write.channel, item_id, outcome)
+        if content is None and (write.channel is not None or isinstance(outcome, Absent)):
             return None
         try:
             if (data := self.store.encode(content)) is not None:
                 return data
-            if channel is not None:
+            if write.channel is not None:
                 content = await self._offloaded(content)
-            return await self.store.prepare(queue, content)
+            return await self.store.prepare(write.queue, content)
         except PayloadError as error:
-            if channel is None or not error.path.startswith(("$.value", "$.branches")):
+            if write.channel is None or not error.path.startswith(("$.value", "$.branches")):
                 raise
             path = error.path.removeprefix("$.value").removeprefix("$.branches")
             raise PayloadError(f"${path}", error.reason) from error.__cause__
 
-    async def letter(self, task: Task, error: BaseException, attempt: int) -> bytes:
+    async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
+        """What goes into the record of a join, by the node that gave it.
+
+        Raises:
+            PayloadError: it can't be kept.
+            BlobStoreError: it is large, and its blob can't be written.
+        """
+        given = {node: kept_outcome(await self._kept_outcome(outcome)) for node, outcome in outcomes.items()}
+        return await self.store.prepare_field(self.job, joins_hash(join), given)
+
+    async def work(self, work: Work) -> bytes:
+        """Work that is left for later, as it waits in the loop's queue.
+
+        Raises:
+            PayloadError: what it needs can't be kept.
+            BlobStoreError: it is large, and its blob can't be written.
+        """
+        return await self.store.prepare(loop_queue(self.loop), (await self.kept_work(work)).to_data())
+
+    async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
         """The dead letter of an item on which a node raised; what can't be kept of its input stands there in words."""
-        given = {port: await self._kept(value) for port, value in task.arguments.items()}
-        for input_of in (given, {port: in_words(value) for port, value in given.items()}):
-            letter = dead_letter(task, input_of, error, loop=self.loop, job=self.job, attempt=attempt)
+        for strict in (True, False):
             try:
-                return await self.store.prepare(dead_queue(self.loop), letter)
+                kept = await self.kept_work(work) if strict else _work_in_words(work)
+                letter = dead_letter(kept.to_data(), node, error, loop=self.loop, job=self.job)
+                return await self.store.prepare(loop_queue(self.loop), letter)
             except (PayloadError, BlobStoreError) as failure:
                 last: Exception = failure
         raise last
@@ -76,8 +110,26 @@ class Packing:
         ref = await self.store.offload(value)
         return value if ref is None else ref
 
-    async def _kept(self, value: Any) -> Any:
-        try:
-            return await self._offload(value)
-        except (PayloadError, BlobStoreError):
-            return in_words(value)
+    async def _kept_outcome(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Absent):
+            return outcome
+        if isinstance(outcome, Branches):
+            return Branches({name: await self._offload(value) for name, value in outcome.values.items()})
+        return await self._offload(outcome)
+
+    async def kept_work(self, work: Work) -> Work:
+        return evolve(
+            work,
+            kept={node: await self._kept_outcome(outcome) for node, outcome in work.kept.items()},
+            run=tuple([await self._kept_again(each) for each in work.run]),
+            dead=tuple([await self._kept_again(each) for each in work.dead]),
+        )
+
+    async def _kept_again(self, again: Again) -> Again:
+        return evolve(again, given={port: await self._offload(value) for port, value in again.given.items()})
+
+
+def _work_in_words(work: Work) -> Work:
+    """What can be shown of work that can't be kept, and so can't be gone on with."""
+    run = [evolve(each, given={port: in_words(value) for port, value in each.given.items()}) for each in work.run]
+    return evolve(work, kept={}, run=tuple(run), dead=(), in_words=True)

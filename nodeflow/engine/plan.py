@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from nodeflow.engine.evaluation import Stages
-from nodeflow.graph import Graph, Kind, NodeSpec, lineages
-
-
-@frozen
-class Channel:
-    """A queue from one loop to another.
-
-    Args:
-        queue: its name.
-        source_loop: whose done mark closes it.
-        target_loop: who reads it.
-        branches: the branches of a logical source that the target loop takes; None for what has no branches.
-        source: the node whose output goes through it.
-    """
-
-    queue: str
-    source_loop: str
-    target_loop: str
-    branches: frozenset[str] | None
-    source: NodeSpec
+from nodeflow.engine.stages import Channel, Entry, FanOut, Join, Part, Stage, Step, Write
+from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, lineages
 
 
-@frozen
+@frozen(eq=False)
 class LoopPlan:
     """One loop of a finished graph.
 
     Args:
         graph: the graph's name.
-        loop: the loop's name.
+        loop: the loop.
         nodes: its nodes by id, each behind those that it takes from.
-        stages: for each head, and each node that may give something when it finishes, what stands behind it.
+        entries: where items come in: heads, joins and those that collect, by node.
+        entry_of: the entry by which what a node runs on comes in, by node.
         channels: the channels of the whole graph, by queue.
+        levels: the fan-outs that each node stands below, behind its entry.
     """
 
     graph: str
-    loop: str
+    loop: Loop
     nodes: Mapping[str, NodeSpec]
-    stages: Mapping[str, Stages]
+    entries: Mapping[str, Entry]
+    entry_of: Mapping[str, str]
     channels: Mapping[str, Channel]
+    levels: Mapping[str, tuple[str, ...]]
 
     @property
     def heads(self) -> list[NodeSpec]:
         """The nodes that feed the loop."""
         return [spec for spec in self.nodes.values() if spec.is_head]
+
+    @property
+    def sources(self) -> list[Channel]:
+        """The channels that the loop reads."""
+        return [channel for channel in self.channels.values() if channel.target_loop == self.loop.name]
 
     def source(self, node: str) -> NodeSpec:
         """The node that gave what a node of the loop gives: of a reader the one in another loop."""
@@ -64,53 +54,148 @@ class LoopPlan:
         return [spec for spec in self.nodes.values() if spec.has_finish]
 
 
-def closed_mark(loop: str) -> str:
-    """The done mark of a loop in its job's ledger."""
-    return f"closed:{loop}"
-
-
-def finish_mark(loop: str) -> str:
-    """The mark that the process of a loop sets which lets its nodes finish, in its job's ledger."""
-    return f"finish:{loop}"
-
-
 def channels_of(graph: Graph) -> dict[str, Channel]:
     """The channels of a finished graph, by queue."""
     found = {}
+    gathering = _before_gathering(graph, entries_of(graph.nodes.values()))
     for reader in graph.nodes.values():
         if reader.kind is not Kind.READER or not reader.edges:
             continue
         writer = graph.nodes[next(iter(reader.edges.values())).source]
         edge = next(iter(writer.edges.values()))
-        whole = edge.branch is None and graph.nodes[edge.source].kind is Kind.LOGICAL
+        source = graph.nodes[edge.source]
         taken = {
-            edge.branch
-            for spec in graph.nodes.values()
-            for edge in spec.edges.values()
-            if edge.source == reader.id and edge.branch is not None
+            edge.branch for spec in graph.nodes.values() for edge in spec.edges.values() if edge.source == reader.id
         }
+        named = frozenset(branch for branch in taken if branch is not None)
+        whole = edge.branch is None and (source.kind is Kind.LOGICAL or bool(named))
         queue = str(reader.target.queue)
         found[queue] = Channel(
-            queue, writer.loop, reader.loop, frozenset(taken) if whole else None, graph.nodes[edge.source]
+            queue,
+            writer.loop,
+            reader.loop,
+            named if whole else None,
+            source,
+            not named or None in taken,
+            reader.id in gathering,
         )
+    return found
+
+
+def _before_gathering(graph: Graph, entry_of: Mapping[str, str]) -> set[str]:
+    """The nodes behind which there is a join or a `Collect`."""
+    found: set[str] = set()
+    for spec in reversed(list(graph.nodes.values())):
+        gathers = spec.kind is Kind.COLLECT or (not spec.is_head and entry_of[spec.id] == spec.id)
+        if spec.id in found or gathers:
+            found |= {edge.source for edge in spec.edges.values()}
     return found
 
 
 def plan_loop(graph: Graph, loop: str) -> LoopPlan:
     """The plan of one loop of a finished graph."""
-    nodes = {spec.id: spec for spec in graph.nodes.values() if spec.loop == loop}
-    found = lineages(graph.nodes)
-    sources = [spec for spec in nodes.values() if spec.is_head or spec.has_finish]
-    stages = {spec.id: _stages(nodes, spec, {key: way or () for key, way in found.items()}) for spec in sources}
-    return LoopPlan(graph.name, loop, nodes, stages, channels_of(graph))
+    planner = _Planner(graph, loop)
+    return LoopPlan(
+        graph.name,
+        graph.loops[loop],
+        planner.nodes,
+        {node: planner.entry(node) for node in planner.nodes if planner.entry_of[node] == node},
+        planner.entry_of,
+        planner.channels,
+        {node: planner.level(node) for node in planner.nodes},
+    )
 
 
-def _stages(nodes: Mapping[str, NodeSpec], start: NodeSpec, found: Mapping[str, tuple[str, ...]]) -> Stages:
-    behind = {start.id}
-    stages: dict[tuple[str, ...], list[NodeSpec]] = {}
-    depth = len(found[start.id])
-    for spec in nodes.values():
-        if spec.id not in behind and any(edge.source in behind for edge in spec.edges.values()):
-            behind.add(spec.id)
-            stages.setdefault(tuple(way for way in found[spec.id][depth:] if way != start.id), []).append(spec)
-    return {level: tuple(specs) for level, specs in stages.items()}
+class _Planner:
+    def __init__(self, graph: Graph, loop: str) -> None:
+        self.graph = graph
+        self.nodes = {spec.id: spec for spec in graph.nodes.values() if spec.loop == loop}
+        self.channels = channels_of(graph)
+        self.entry_of = entries_of(graph.nodes.values())
+        self.lineages = {node: lineage or () for node, lineage in lineages(graph.nodes).items()}
+        self.places: Mapping[str, int] = {}
+
+    def level(self, node: str) -> tuple[str, ...]:
+        """The fan-outs behind its entry that a node stands below."""
+        return self.lineages[node][len(self.lineages[self.entry_of[node]]) :]
+
+    def entry(self, node: str) -> Entry:
+        """An entry and what stands behind it."""
+        spec = self.nodes[node]
+        behind = [each for each in self.nodes.values() if self.entry_of[each.id] == node and each.id != node]
+        is_given = spec.is_head or spec.kind is Kind.COLLECT
+        known = [node] if is_given else [edge.source for edge in spec.edges.values()]
+        own = [each for each in behind if each.kind is not Kind.WRITER]
+        if not is_given:
+            own.insert(0, spec)
+        self.places = {each: place for place, each in enumerate(dict.fromkeys([*known, *(each.id for each in own)]))}
+        return Entry(spec, self.places, self._step(spec) if is_given else None, self._stage((), own, node))
+
+    def _stage(self, level: tuple[str, ...], own: list[NodeSpec], entry: str) -> Stage:
+        here = [spec for spec in own if self.level(spec.id) == level]
+        return Stage(
+            level,
+            tuple(self._step(spec) for spec in here if not spec.fans_out),
+            tuple(self._parts(level, entry)),
+            tuple(
+                FanOut(self._step(spec), self._stage((*level, spec.id), own, entry)) for spec in here if spec.fans_out
+            ),
+        )
+
+    def _step(self, spec: NodeSpec) -> Step:
+        is_known = spec.is_head or spec.kind is Kind.COLLECT
+        edges = {} if is_known else spec.edges
+        return Step(
+            spec,
+            self.places[spec.id],
+            tuple((port, self.places[edge.source], edge.branch) for port, edge in edges.items()),
+            tuple(self._writes(spec)),
+            tuple(self._closed_by(spec)),
+        )
+
+    def _writes(self, spec: NodeSpec) -> Iterator[Write]:
+        for writer in self.nodes.values():
+            for edge in writer.edges.values() if writer.kind is Kind.WRITER else ():
+                if edge.source == spec.id:
+                    queue = str(writer.target.queue)
+                    yield Write(writer, queue, edge.branch, self.channels.get(queue))
+
+    def _closed_by(self, spec: NodeSpec) -> Iterator[Join]:
+        """The records of those, in any loop, that gather the values of a generator."""
+        for each in self.graph.nodes.values():
+            if each.kind is Kind.COLLECT and spec.fans_out:
+                (edge,) = each.edges.values()
+                if self._below(edge.source)[-1:] == (spec.id,):
+                    yield self._join(each)
+
+    def _below(self, source: str) -> tuple[str, ...]:
+        spec = self.graph.nodes[source]
+        own = (source,) if spec.fans_out and spec.kind is not Kind.PRODUCER else ()
+        return (*self.lineages[source], *own)
+
+    def _join(self, spec: NodeSpec) -> Join:
+        if spec.kind is Kind.COLLECT:
+            return Join(spec.id, spec.loop, None, takes_dead=spec.target.missing == "skip")
+        return Join(spec.id, spec.loop, len({self.entry_of[edge.source] for edge in spec.edges.values()}))
+
+    def _parts(self, level: tuple[str, ...], entry: str) -> Iterator[Part]:
+        """What goes from a stage to joins."""
+        for spec in self.nodes.values():
+            sources = [edge.source for edge in spec.edges.values() if self.entry_of[edge.source] == entry]
+            is_join = spec.kind is not Kind.WRITER and not spec.is_head and self.entry_of[spec.id] == spec.id
+            if not sources or not is_join or max(map(self._depth, sources)) != len(level):
+                continue
+            if any(self._below_entry(source) == level for source in sources):
+                found = tuple((source, self.places[source]) for source in dict.fromkeys(sources))
+                yield Part(self._join(spec), None if spec.kind is Kind.COLLECT else entry, found)
+
+    def _depth(self, source: str) -> int:
+        return len(self._below_entry(source))
+
+    def _below_entry(self, source: str) -> tuple[str, ...]:
+        return self._below(source)[len(self.lineages[self.entry_of[source]]) :]
+
+
+def with_processes(plan: LoopPlan, processes: int) -> LoopPlan:
+    """A plan whose loop has another number of processes."""
+    return evolve(plan, loop=evolve(plan.loop, processes=processes))

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 from attrs import asdict, frozen
 
+from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.loading import load_graph
 from nodeflow.engine.loop import Post, run_loop
 from nodeflow.engine.passes import finished
@@ -43,7 +44,7 @@ class Order:
 
     source: str
     loop: str
-    slot: str
+    slot: int
     job: str
     prefix: str
     settings: dict[str, Any]
@@ -55,6 +56,7 @@ class Order:
 
 USED_UP = 10
 DRAINED = 11
+STOPPED = 12
 """How a process that did its part ends: never with 0, with which a node may end it at any time."""
 
 
@@ -69,6 +71,9 @@ def main() -> int:
         declare_types(graph)
         with ungrouped():
             is_used_up = anyio.run(_run, order, plan)
+    except StoppedError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
+        return STOPPED
     except NodeflowError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 1

@@ -88,7 +88,7 @@ class Recorder:
         try:
             return await changed(item, self._as_it_is_now)
         except BlobStoreError as error:
-            if self._spec.on_blob_error == "fail":
+            if self._spec.options.on_blob_error == "fail":
                 raise
             _log.warning("item %s goes on without what %r gave: %s", item.id, self._spec.id, error)
             return KeptItem(item.id, Absent.SKIPPED)

@@ -1,4 +1,4 @@
-"""What came of some items: what goes on to which queue, what failed, and how many of each."""
+"""What came of some items: what goes on to which queue, what waits, what failed, and how many of each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field, fields, frozen
 
-from nodeflow.engine.evaluation import Branches, Outcome, Task, Value
-from nodeflow.engine.plan import Channel
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
+from nodeflow.engine.stages import Channel, Join
 from nodeflow.engine.traces import safe_text, user_trace
+from nodeflow.engine.work import kept_outcome
 from nodeflow.graph import NodeSpec
 from nodeflow.storage import DeadLetter
 
@@ -21,17 +22,36 @@ def done_count(node: str) -> str:
 
 
 def failed_count(node: str) -> str:
-    """The count of the items on which a node raised, in its job's ledger."""
+    """The count of the items on which a node raised for the last time, in its job's ledger."""
     return f"failed:{node}"
 
 
-def dead_queue(loop: str) -> str:
-    """The queue whose dead letters are those of a loop."""
+def loop_queue(loop: str) -> str:
+    """The queue of the work that a loop has left for later; its dead letters are those of the loop."""
     return f"loop_{loop}"
 
 
 _MOST_WORDS = 10_000
 """How many characters of a value that can't be kept stand in a dead letter."""
+
+
+@frozen
+class Given:
+    """What goes into the record of a join.
+
+    Args:
+        join: the join.
+        item: the item's id.
+        name: the part's name; None when this is how many parts there are.
+        data: the part, encoded; None when it is dead.
+        count: how many parts there are; `Absent` when that isn't known, or there is no parent.
+    """
+
+    join: Join
+    item: str
+    name: str | None = None
+    data: bytes | None = None
+    count: int | Absent = 0
 
 
 @define
@@ -40,50 +60,84 @@ class Results:
 
     Args:
         pushes: encoded values by queue, oldest first.
+        later: what is pushed when its time has come: seconds from now on and the encoded value, by queue.
         dead: encoded dead letters.
+        given: what goes into the records of joins.
+        gathered: the records of joins that are over: the join, the item, and the names of the parts.
         counts: what to add to the job's ledger.
+        marks: what marks of the ledger become.
+        progress: how far items are whose values are committed in parts, encoded; None where that is over.
+        size: how many bytes all that has.
     """
 
     pushes: dict[str, list[bytes]] = field(factory=dict)
+    later: dict[str, list[tuple[float, bytes]]] = field(factory=dict)
     dead: list[bytes] = field(factory=list)
+    given: list[Given] = field(factory=list)
+    gathered: list[tuple[str, str, list[str]]] = field(factory=list)
     counts: dict[str, int] = field(factory=dict)
-    _size: int = field(default=0, init=False)
+    marks: dict[str, int] = field(factory=dict)
+    progress: dict[str, bytes | None] = field(factory=dict)
+    size: int = 0
 
     def push(self, queue: str, data: bytes) -> None:
         """Add what a writer was given, as it is pushed."""
-        self.pushes.setdefault(queue, []).append(data)
-        self._size += len(data)
+        lot = self.pushes.get(queue)
+        if lot is None:
+            lot = self.pushes[queue] = []
+        lot.append(data)
+        self.size += len(data)
+
+    def wait(self, queue: str, seconds: float, work: bytes) -> None:
+        """Add work that is gone on with later."""
+        self.later.setdefault(queue, []).append((seconds, work))
+        self.size += len(work)
 
     def fail(self, node: str, letter: bytes) -> None:
         """Add the dead letter of an item on which a node raised, and count it."""
         self.dead.append(letter)
-        self._size += len(letter)
+        self.size += len(letter)
         self.count(failed_count(node))
+
+    def give(self, given: Given) -> None:
+        """Add what goes into the record of a join."""
+        self.given.append(given)
+        self.size += len(given.data or b"")
 
     def count(self, name: str, increment: int = 1) -> None:
         """Add to a count of the job."""
         self.counts[name] = self.counts.get(name, 0) + increment
 
-    @property
-    def size(self) -> int:
-        """How many bytes of values and dead letters there are."""
-        return self._size
+    def take(self) -> Results:
+        """All of it; here nothing is left."""
+        taken = evolve(self)
+        fresh = Results()
+        for each in fields(Results):
+            setattr(self, each.name, getattr(fresh, each.name))
+        return taken
 
-    def add(self, other: Results) -> None:
-        """Add what came of further items."""
-        for queue, values in other.pushes.items():
-            self.pushes.setdefault(queue, []).extend(values)
-        self.dead.extend(other.dead)
-        self._size += other.size
-        for name, increment in other.counts.items():
-            self.count(name, increment)
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return self == _NOTHING
+
+    @property
+    def number(self) -> int:
+        """How many values and parts there are."""
+        return sum(map(len, self.pushes.values())) + len(self.given) + len(self.dead)
+
+
+_NOTHING = Results()
 
 
 def is_enveloped(data: Any) -> bool:
-    """Whether this is an item of a channel, as `Results.push` writes it."""
+    """Whether this is an item of a channel, as `enveloped` made it."""
     if not isinstance(data, dict) or not isinstance(data.get("id"), str) or len(data) != 2:
         return False
-    return "value" in data or isinstance(data.get("branches"), dict)
+    return "value" in data or isinstance(data.get("branches"), dict) or data.get("absent") in _ABSENT
+
+
+_ABSENT = frozenset(each.value for each in (Absent.SKIPPED, Absent.FAILED))
 
 
 def enveloped(channel: Channel | None, item_id: str, outcome: Outcome) -> Any:
@@ -94,45 +148,45 @@ def enveloped(channel: Channel | None, item_id: str, outcome: Outcome) -> Any:
         item_id: the item's id.
         outcome: what the source gave.
     """
+    if channel is None:
+        return None if isinstance(outcome, Absent) else outcome
     if isinstance(outcome, Branches):
-        taken = channel.branches or () if channel is not None else ()
+        taken = channel.branches or ()
         branches = {name: value for name, value in outcome.values.items() if name in taken}
-        return {"id": item_id, "branches": branches} if branches else None
-    assert isinstance(outcome, Value)
-    return outcome.value if channel is None else {"id": item_id, "value": outcome.value}
+        outcome = Branches(branches) if branches else Absent.SKIPPED
+    elif not channel.takes_value and not isinstance(outcome, Absent):
+        outcome = Absent.SKIPPED
+    if isinstance(outcome, Absent) and not channel.tells_absence:
+        return None
+    return {"id": item_id, **kept_outcome(outcome)}
 
 
-def received(data: dict[str, Any]) -> Outcome:
-    """What a reader gives for an item of its channel, as `Results.push` wrote it."""
-    return Branches(data["branches"]) if "branches" in data else Value(data["value"])
-
-
-def dead_letter(
-    task: Task, given: Mapping[str, Any], error: BaseException, *, loop: str, job: str, attempt: int
-) -> dict[str, Any]:
-    """The record of an item that raised.
+def dead_letter(work: dict[str, Any], node: str, error: Mapping[str, Any], *, loop: str, job: str) -> dict[str, Any]:
+    """The record of an item on which a node raised, from which it can be gone on with.
 
     Args:
-        task: the node and the item.
-        given: what it was called with, as it can be kept.
-        error: what it raised.
+        work: what is left to be done, as it is kept.
+        node: the node.
+        error: what it raised, as it is kept.
         loop: the name of its loop.
         job: the job's id.
-        attempt: which delivery of the item it was.
     """
     return {
-        "item": task.item_id,
-        "node": task.spec.id,
+        **work,
+        "node": node,
         "loop": loop,
         "job": job,
-        "attempt": attempt,
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "input": dict(given),
-        "error": {
-            "type": type(error).__qualname__,
-            "message": _clean(safe_text(str, error)),
-            "traceback": _clean(user_trace(error)),
-        },
+        "error": dict(error),
+    }
+
+
+def error_record(error: BaseException) -> dict[str, str]:
+    """An error as it is kept."""
+    return {
+        "type": type(error).__qualname__,
+        "message": clean(safe_text(str, error)),
+        "traceback": clean(user_trace(error)),
     }
 
 
@@ -151,14 +205,30 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
         "attempt": letter.attempt,
         "at": letter.at.isoformat(timespec="milliseconds"),
         "input": {str(reader.target.queue): {"repr": repr(letter.raw)} if letter.raw else letter.value},
-        "error": {"type": "PayloadError", "message": _clean(letter.error), "traceback": ""},
+        "error": {"type": "PayloadError", "message": clean(letter.error), "traceback": ""},
+    }
+
+
+def shown_letter(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A dead letter as it is shown: with the input that the error came of."""
+    first: Mapping[str, Any] = next(iter(data["run"]), {})
+    return {
+        "item": data["item"],
+        "node": data["node"],
+        "loop": data["loop"],
+        "job": data["job"],
+        "attempt": first.get("attempt", 1),
+        "at": data["at"],
+        "input": first.get("input", {}),
+        "error": data["error"],
     }
 
 
 def in_words(value: Any) -> dict[str, str]:
     """What stands in a dead letter for a value that can't be kept."""
-    return {"repr": _clean(safe_text(repr, value))[:_MOST_WORDS]}
+    return {"repr": clean(safe_text(repr, value))[:_MOST_WORDS]}
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """A text that UTF-8 can hold."""
     return text.encode(errors="backslashreplace").decode()

@@ -11,12 +11,12 @@ from typing import Any
 import anyio.lowlevel
 from attrs import frozen
 
-from nodeflow.engine.arguments import ready
-from nodeflow.engine.evaluation import Absent, Evaluation, Outcome, Task, Value, bind, settled
+from nodeflow.engine.arguments import Reads, readable
+from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
+from nodeflow.engine.failures import is_nodes_own
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.recording import Recorder
-from nodeflow.engine.runner import Failure
 from nodeflow.engine.status import input_digests
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.errors import (
@@ -85,7 +85,7 @@ class Stepper:
         """Record what the node gives; whether it might give more."""
         cut = False
         try:
-            with _failures(Task(spec, "", {})):
+            with _failures(spec, ""):
                 async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
                     async for item in self._items(spec, nodes, kept):
                         if item is None:
@@ -102,43 +102,47 @@ class Stepper:
     ) -> AsyncIterator[KeptItem | None]:
         """What the node gives; None says that it might give more."""
         if spec.kind is Kind.PRODUCER:
-            async for item in _numbered(Task(spec, spec.id, {}), nodes.produce(spec), self.limit):
+            async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), self.limit):
                 yield item
         for item_id, outcomes in _joined(self.graph, spec, kept):
-            async for item in self._handled(spec, Evaluation({}, item_id, outcomes), nodes):
+            async for item in self._handled(spec, item_id, outcomes, nodes):
                 yield item
-        task = Task(spec, f"{spec.id}:finish", {})
         if spec.has_finish:
-            async for item in _numbered(task, nodes.finish(spec), None):
+            async for item in _numbered(spec, f"{spec.id}:finish", {}, nodes.finish(spec), None):
                 yield item
 
-    async def _handled(self, spec: NodeSpec, evaluation: Evaluation, nodes: Nodes) -> AsyncIterator[KeptItem | None]:
+    async def _handled(
+        self, spec: NodeSpec, item_id: str, outcomes: Mapping[str, Outcome], nodes: Nodes
+    ) -> AsyncIterator[KeptItem | None]:
         """What the node gives for one item."""
-        arguments = bind(spec, evaluation.outcomes)
-        if isinstance(arguments, Absent):
-            yield KeptItem(evaluation.item_id, arguments)
-            return
-        task = Task(spec, evaluation.item_id, arguments)
+        places = {source: place for place, source in enumerate(outcomes)}
+        found = list(outcomes.values())
         if spec.kind in (Kind.READER, Kind.WRITER):
-            outcome = next(iter(arguments.values()))
-            yield KeptItem(task.item_id, outcome if spec.kind is Kind.WRITER else Value(outcome))
+            (edge,) = spec.edges.values()
+            outcome = found[places[edge.source]]
+            yield KeptItem(item_id, outcome if edge.branch is None else on_branch(outcome, edge.branch))
             return
-        with _failures(task):
-            found = await ready(evaluation, task, self.graph.nodes.__getitem__)
-        if found is None:
-            yield KeptItem(task.item_id, Absent.SKIPPED)
+        sources = [(port, places[edge.source], edge.branch) for port, edge in spec.edges.items()]
+        bound = bind(sources, spec.required, found)
+        if isinstance(bound, Absent):
+            yield KeptItem(item_id, bound)
             return
-        task, call = found
-        before = _state(call)
+        with _failures(spec, item_id, bound):
+            ready = await readable(spec, bound, Reads(found), self.graph.nodes.__getitem__, item=item_id)
+        if isinstance(ready, Absent):
+            yield KeptItem(item_id, ready)
+            return
+        given, arguments = ready
+        before = _state(arguments)
         if spec.fans_out:
-            async for item in _numbered(call, nodes.fan_out(call), self.limit):
+            async for item in _numbered(spec, item_id, arguments, nodes.fan_out(spec, arguments, item_id), self.limit):
                 yield item
         else:
-            with _failures(call):
-                outcome = settled(spec, task.arguments, await nodes.call(call))
-            yield KeptItem(task.item_id, outcome)
-        if before is not None and _state(call) != before:
-            raise InputChangedError(spec.id, task.item_id)
+            with _failures(spec, item_id, arguments):
+                outcome = settled(spec, given, await nodes.call(spec, arguments, item_id))
+            yield KeptItem(item_id, outcome)
+        if before is not None and _state(arguments) != before:
+            raise InputChangedError(spec.id, item_id)
 
 
 class _NotRecordedError(Exception):
@@ -156,31 +160,35 @@ async def _record(recorder: Recorder, item: KeptItem) -> None:
         raise _NotRecordedError(error) from error
 
 
-async def _numbered(task: Task, values: AsyncGenerator[Any, None], limit: int | None) -> AsyncIterator[KeptItem | None]:
+async def _numbered(
+    spec: NodeSpec, item_id: str, arguments: Mapping[str, Any], values: AsyncGenerator[Any, None], limit: int | None
+) -> AsyncIterator[KeptItem | None]:
     """The values of a generator as items; None at the end when it was cut at the limit."""
     number = 0
     async with aclosing(values):
         while number != limit:
-            with _failures(Task(task.spec, f"{task.item_id}.{number}", task.arguments)):
+            with _failures(spec, f"{item_id}.{number}", arguments):
                 try:
                     value = await anext(values)
                 except StopAsyncIteration:
                     return
-                outcome = settled(task.spec, task.arguments, value)
-            yield KeptItem(f"{task.item_id}.{number}", outcome)
+                outcome = settled(spec, arguments, value)
+            yield KeptItem(f"{item_id}.{number}", outcome)
             number += 1
     yield None
 
 
 @contextmanager
-def _failures(task: Task) -> Iterator[None]:
+def _failures(spec: NodeSpec, item_id: str, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
     try:
         yield
     except (NodeFailedError, InputChangedError, GraphError, UsageError, BlobStoreError, _NotRecordedError):
         raise
-    except Failure as error:
-        given = ", ".join(f"{port} = {_shown(value)}" for port, value in task.arguments.items())
-        raise NodeFailedError(task.spec.id, task.item_id, user_trace(error), given) from error
+    except BaseException as error:
+        if not is_nodes_own(error) or isinstance(error, GeneratorExit):
+            raise
+        given = ", ".join(f"{port} = {_shown(value)}" for port, value in (arguments or {}).items())
+        raise NodeFailedError(spec.id, item_id, user_trace(error), given) from error
 
 
 def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Iterator[tuple[str, dict[str, Outcome]]]:
@@ -219,9 +227,9 @@ def _sample(spec: NodeSpec, kept: Mapping[str, KeptOutput], own: int | None) -> 
     return min((sample for sample in samples if sample is not None), default=None)
 
 
-def _state(call: Task) -> object:
-    """What a node was called with, so that it can be seen whether it changed that; None where that can't be told."""
-    values = {port: value for port, value in call.arguments.items() if not isinstance(value, RefValue)}
+def _state(arguments: Mapping[str, Any]) -> object:
+    """What a node is called with, so that it can be seen whether it changed that; None where that can't be told."""
+    values = {port: value for port, value in arguments.items() if not isinstance(value, RefValue)}
     try:
         data = prepare(values)
         return data if isinstance(data, bytes) else (data.json, [each.digest() for each in data.attachments])

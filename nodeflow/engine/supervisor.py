@@ -1,32 +1,28 @@
-"""The supervisor: starts every loop in processes of its own, watches over them and leaves none behind."""
+"""The supervisor: starts every loop in processes of its own, watches over them, and starts those again that die."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import deque
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from uuid import uuid4
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
-from attrs import asdict, define, field
+from attrs import asdict, define, evolve, field
 
+from nodeflow.engine.child import Child
 from nodeflow.engine.claim import sole_supervisor
 from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
+from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.loading import GraphSource
-from nodeflow.engine.plan import channels_of, closed_mark, finish_mark
-from nodeflow.engine.process import DRAINED, USED_UP, Order
+from nodeflow.engine.marks import closed_mark, committed_count
+from nodeflow.engine.plan import channels_of
+from nodeflow.engine.process import STOPPED, USED_UP, Order
+from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.results import done_count, failed_count
-from nodeflow.engine.streams import lines_of
-from nodeflow.errors import JobError, LoopDiedError, NodeflowError, UnfinishedJobError
+from nodeflow.errors import JobError, LoopDiedError, NodeflowError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
 from nodeflow.storage.groups import ungrouped
@@ -36,40 +32,9 @@ _log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
-_LAST_LINES = 40
-_LAST_WORDS_SECONDS = 0.5
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from nodeflow.engine.process import main; sys.exit(main())"
-
-
-def new_job_id() -> str:
-    """An id that sorts by the time at which it was made."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-
-
-@define(eq=False)
-class _Child:
-    loop: str
-    slot: str
-    process: Process
-    last_lines: deque[str] = field(factory=lambda: deque(maxlen=_LAST_LINES))
-
-    def drain(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the process and all that it started, which share its process group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def death(self, status: int) -> LoopDiedError:
-        if status == DRAINED:
-            cause = "was told to stop by somebody else than its supervisor"
-        elif status >= 0:
-            cause = f"exited with status {status}"
-        else:
-            cause = f"was killed by {signal.Signals(-status).name}"
-        return LoopDiedError(self.loop, self.slot, cause, "\n".join(self.last_lines))
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+MOST_DEATHS = 5
+"""After how many deaths in a row, without a committed item, a slot is given up."""
 
 
 @define(eq=False)
@@ -81,53 +46,54 @@ class Supervisor:
         source: where the processes import it from.
         store: the store, below the graph's prefix.
         observer: what wants to know how the job goes on.
-        job: the job's id.
     """
 
     graph: Graph
     source: GraphSource
     store: DataStore
     observer: Observer
-    job: str = field(factory=new_job_id)
-    _children: list[_Child] = field(factory=list, init=False)
+    _book: JobBook = field(init=False)
+    _record: JobRecord = field(init=False)
+    _children: dict[str, Child] = field(factory=dict, init=False)
     _channels: list[str] = field(init=False)
-    _death: LoopDiedError | None = field(default=None, init=False)
+    _failure: JobError | None = field(default=None, init=False)
+    _deaths: int = field(default=0, init=False)
     _signals: int = field(default=0, init=False)
     _start: float = field(factory=time.monotonic, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._book = JobBook(self.graph, self.store)
         self._channels = list(channels_of(self.graph))
 
     async def run(self, *, fresh: bool = False) -> JobResult:
         """Run the job to its end, or until SIGINT or SIGTERM drains it; a second signal ends it at once.
 
+        A job that was not done goes on where it was.
+
         Args:
-            fresh: discard what an earlier job left in the channels.
+            fresh: discard that, and begin a new one.
 
         Raises:
             AlreadyRunningError: another supervisor runs the graph.
             UnsafeServerError: the server may throw queued data away.
-            UnfinishedJobError: an earlier job left items behind.
-            LoopDiedError: a process died; the others were stopped.
-            JobError: a second signal ended the job.
+            LoopDiedError: a process died again and again; the others were stopped.
+            JobError: a node stopped the job, or a second signal ended it.
         """
         await self.store.check_server()
         with ungrouped():
-            async with sole_supervisor(self.graph.name, self.store, self.job):
-                await self._make_room(fresh=fresh)
-                try:
-                    await self._supervise()
-                    return await self._result()
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await self.store.ledger(self.job).remove()
+            async with sole_supervisor(self.graph.name, self.store):
+                if fresh:
+                    await self._book.discard()
+                self._record = await self._book.open(str(self.source))
+                await self._supervise()
+                return await self._result()
 
     async def _supervise(self) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._obey_signals)
             tasks.start_soon(self._report)
             tasks.start_soon(self._sweep)
-            await self._run_children()
+            await self._run_slots()
             tasks.cancel_scope.cancel()
 
     async def _sweep(self) -> None:
@@ -139,95 +105,82 @@ class Supervisor:
                 _log.warning("the blobs could not be swept: %s", error)
             await anyio.sleep(SWEEP_SECONDS)
 
-    async def _make_room(self, *, fresh: bool) -> None:
-        waiting = await self._waiting()
-        if waiting and not fresh:
-            raise UnfinishedJobError(self.graph.name, waiting)
-        for queue in waiting:
-            await self.store.queue.clear(queue)
-            await self.store.queue.clear_leases(queue)
-
-    async def _run_children(self) -> None:
+    async def _run_slots(self) -> None:
         used = {spec.loop for spec in self.graph.nodes.values()}
         try:
             async with anyio.create_task_group() as tasks:
                 for loop in self.graph.loops.values():
-                    for number in range(loop.processes if loop.name in used else 0):
-                        child = await self._start_child(loop.name, f"{loop.name}/{number}")
-                        tasks.start_soon(self._watch, child)
+                    for slot in range(loop.processes if loop.name in used else 0):
+                        tasks.start_soon(self._keep, loop.name, slot)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop_children()
-                for child in self._children:
-                    await child.process.aclose()
 
-    async def _start_child(self, loop: str, slot: str) -> _Child:
+    async def _keep(self, loop: str, slot: int) -> None:
+        """Keep a slot filled until its part of the job is done."""
+        deaths, committed = 0, 0
+        while not self._signals and self._failure is None:
+            child = await Child.start(self._order(loop, slot), self.source.folder)
+            self._children[child.name] = child
+            try:
+                status = await child.watch(self.observer)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    child.kill()
+                    await child.process.aclose()
+            if await self._has_done_its_part(child, status):
+                return
+            marks = await self.store.ledger(self._record.id).read()
+            before, committed = committed, marks.get(committed_count(loop, slot), 0)
+            deaths = 1 if committed > before else deaths + 1
+            self._deaths += 1
+            if status == STOPPED or deaths >= self._most_deaths:
+                await self._give_up(child, status, deaths)
+                return
+            death = child.death(status)
+            pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (deaths - 1))
+            self.observer.restarting(death, pause)
+            await anyio.sleep(pause)
+
+    async def _give_up(self, child: Child, status: int, deaths: int) -> None:
+        if self._failure is None:
+            death = child.death(status)
+            self._failure = JobError(death.output) if status == STOPPED else evolve_death(death, deaths)
+            await self._stop_children()
+
+    @property
+    def _most_deaths(self) -> int:
+        """More than it takes until an item that kills its process is in the dead letters."""
+        return max(MOST_DEATHS, self.store.settings.max_deliveries + 2)
+
+    def _order(self, loop: str, slot: int) -> Order:
         settings = asdict(self.store.settings)
-        order = Order(
+        return Order(
             source=str(self.source),
             loop=loop,
             slot=slot,
-            job=self.job,
+            job=self._record.id,
             prefix=self.store.prefix,
             settings=settings | {"folder": str(settings["folder"])},
         )
-        process = await anyio.open_process(
-            [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[2])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-            cwd=self.source.folder,
-        )
-        child = _Child(loop, slot, process)
-        self._children.append(child)
-        assert process.stdin is not None
-        with suppress(anyio.BrokenResourceError):
-            await process.stdin.send(order.to_line())
-        return child
 
-    async def _watch(self, child: _Child) -> None:
-        process = child.process
-        assert process.stdout is not None
-        assert process.stderr is not None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._forward, child, process.stdout, False)
-            tasks.start_soon(self._forward, child, process.stderr, True)
-            status = await process.wait()
-            child.kill()
-            # a process that a node has detached may hold the other end of the pipes for long
-            tasks.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_SECONDS
-        if self._death is None and not await self._has_done_its_part(child, status):
-            self._death = child.death(status)
-            await self._stop_children()
-
-    async def _has_done_its_part(self, child: _Child, status: int) -> bool:
+    async def _has_done_its_part(self, child: Child, status: int) -> bool:
         """Whether a process ended as it should; a node may end it at any time, with whatever status."""
-        if self._signals:
-            return self._signals > 1 or status in (USED_UP, DRAINED, -signal.SIGTERM)
-        marks = await self.store.ledger(self.job).read()
-        others = any(each.loop == child.loop and each.process.returncode is None for each in self._children)
-        last_mark = finish_mark(child.loop) if others else closed_mark(child.loop)
-        return status == USED_UP and last_mark in marks
-
-    async def _forward(self, child: _Child, stream: ByteReceiveStream, is_error: bool) -> None:
-        async for line in lines_of(stream):
-            if is_error:
-                child.last_lines.append(line)
-            self.observer.output(child.slot, line, is_error=is_error)
+        if self._signals or self._failure is not None:
+            return True
+        marks = await self.store.ledger(self._record.id).read()
+        return status == USED_UP and closed_mark(child.order.loop) in marks
 
     async def _stop_children(self) -> None:
         """Let all children drain, for a few seconds; then end those that are still there."""
-        alive = [child for child in self._children if child.process.returncode is None]
+        alive = [child for child in self._children.values() if child.is_alive]
         for child in alive:
             child.drain()
         with anyio.move_on_after(_GRACE_SECONDS):
             for child in alive:
                 await child.process.wait()
-        for child in self._children:
+        for child in self._children.values():
             child.kill()
-            await child.process.wait()
 
     async def _obey_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -236,7 +189,7 @@ class Supervisor:
             async for _ in signals:
                 self._signals += 1
                 self.observer.draining()
-                for child in self._children:
+                for child in self._children.values():
                     if self._signals == 1:
                         child.drain()
                     else:
@@ -248,13 +201,16 @@ class Supervisor:
             await anyio.sleep(_PROGRESS_SECONDS)
 
     async def _progress(self) -> Progress:
-        counts = await self.store.ledger(self.job).read()
-        nodes = {
+        counts = await self.store.ledger(self._record.id).read()
+        nodes = self._counts(counts)
+        return Progress(nodes=nodes, waiting=await self._waiting(), seconds=time.monotonic() - self._start)
+
+    def _counts(self, counts: Mapping[str, int]) -> dict[str, NodeCount]:
+        return {
             spec.id: NodeCount(counts.get(done_count(spec.id), 0), counts.get(failed_count(spec.id), 0))
             for spec in self.graph.nodes.values()
             if spec.kind not in (Kind.READER, Kind.WRITER)
         }
-        return Progress(nodes=nodes, waiting=await self._waiting(), seconds=time.monotonic() - self._start)
 
     async def _waiting(self) -> dict[str, int]:
         """How many items lie in each channel that isn't empty, leased ones included."""
@@ -265,19 +221,38 @@ class Supervisor:
     async def _result(self) -> JobResult:
         progress = await self._progress()
         self.observer.progress(progress)
-        if self._signals > 1:
-            raise JobError(f"job {self.job} was ended at once by a second signal")
-        if self._death is not None:
-            raise self._death
+        marks = await self.store.ledger(self._record.id).read()
+        used = {spec.loop for spec in self.graph.nodes.values()}
+        is_done = all(closed_mark(loop) in marks for loop in used)
+        await self._close(progress, is_done=is_done)
+        if self._signals > 1 and not is_done:
+            raise JobError(f"job {self._record.id} was ended at once by a second signal")
+        if self._failure is not None:
+            raise self._failure
         return JobResult(
-            job=self.job,
+            job=self._record.id,
             nodes=progress.nodes,
             done=sum(progress.nodes[node].done for node in self._last_nodes()),
             failed=sum(count.failed for count in progress.nodes.values()),
             waiting=progress.waiting,
             seconds=progress.seconds,
-            drained=self._signals > 0,
+            drained=not is_done,
         )
+
+    async def _close(self, progress: Progress, *, is_done: bool) -> None:
+        status = JobStatus.DONE if is_done else JobStatus.DRAINED if self._failure is None else JobStatus.STOPPED
+        record = evolve(
+            self._record,
+            status=status,
+            ended=datetime.now(UTC),
+            deaths=self._record.deaths + self._deaths,
+            nodes=progress.nodes,
+            why="" if self._failure is None else str(self._failure),
+        )
+        if is_done:
+            await self._book.close(record)
+        else:
+            await self._book.write(record)
 
     def _last_nodes(self) -> list[str]:
         """The nodes whose output nothing in the graph takes."""
@@ -290,3 +265,9 @@ class Supervisor:
         }
         ends = (spec for spec in self.graph.nodes.values() if spec.kind not in (Kind.READER, Kind.WRITER))
         return [spec.id for spec in ends if spec.id not in taken]
+
+
+def evolve_death(death: LoopDiedError, deaths: int) -> LoopDiedError:
+    """A death that was one too many."""
+    cause = f"{death.cause}, for the {deaths}th time in a row without having done anything"
+    return LoopDiedError(death.loop, death.slot, cause, death.output)

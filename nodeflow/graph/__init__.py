@@ -6,6 +6,7 @@ from nodeflow.graph.fingerprint import changes, fingerprint
 from nodeflow.graph.graph import Graph, Loop
 from nodeflow.graph.kinds import (
     BlockingNode,
+    Gatherer,
     LogicalNode,
     Node,
     NonBlockingNode,
@@ -13,11 +14,12 @@ from nodeflow.graph.kinds import (
     QueueHead,
     QueueTail,
 )
-from nodeflow.graph.lineage import Lineage, lineages
+from nodeflow.graph.lineage import Lineage, below, entries_of, lineages
 from nodeflow.graph.location import Location
 from nodeflow.graph.modules import is_users
-from nodeflow.graph.options import node
+from nodeflow.graph.options import Options, node
 from nodeflow.graph.output import Output
+from nodeflow.graph.retry import Retry
 from nodeflow.graph.roles import Kind
 from nodeflow.graph.spec import Constant, Edge, NodeSpec, Port
 from nodeflow.graph.types import declare_types
@@ -28,6 +30,7 @@ __all__ = [
     "Constant",
     "Context",
     "Edge",
+    "Gatherer",
     "Graph",
     "Kind",
     "Lineage",
@@ -37,13 +40,17 @@ __all__ = [
     "Node",
     "NodeSpec",
     "NonBlockingNode",
+    "Options",
     "Output",
     "Port",
     "ProducerNode",
     "QueueHead",
     "QueueTail",
+    "Retry",
+    "below",
     "changes",
     "declare_types",
+    "entries_of",
     "fingerprint",
     "is_users",
     "lineages",

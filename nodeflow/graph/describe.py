@@ -55,6 +55,8 @@ def describe(target: Any) -> Description:
         return Description(kind, (Port("value"),))
     if kind is Kind.READER:
         return Description(kind, (Port("channel", required=False),))
+    if kind is Kind.COLLECT:
+        return Description(kind, (Port("values"),))
     function = method_of(target)
     parameters = list(_signature(function).parameters.values())
     if kind is Kind.PRODUCER:

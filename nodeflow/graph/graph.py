@@ -13,7 +13,7 @@ from nodeflow.errors import GraphError
 from nodeflow.graph.cycles import closed_cycle
 from nodeflow.graph.describe import describe
 from nodeflow.graph.drawing import to_json, to_mermaid
-from nodeflow.graph.kinds import LogicalNode, Node, ProducerNode, QueueHead, QueueTail
+from nodeflow.graph.kinds import Gatherer, LogicalNode, Node, ProducerNode, QueueHead, QueueTail
 from nodeflow.graph.location import Location, caller, errors_at
 from nodeflow.graph.names import check_id, check_name, default_id, free_id
 from nodeflow.graph.options import options_of
@@ -105,6 +105,8 @@ class Graph:
     def add(
         self, node: ProducerNode[T] | LogicalNode[T], /, *inputs: Any, id: str | None = None, **ports: Any
     ) -> Output[T]: ...
+    @overload
+    def add(self, node: Gatherer, /, *inputs: Any, id: str | None = None, **ports: Any) -> Output[list[Any]]: ...
     @overload
     def add(self, node: QueueHead | QueueTail, /, *inputs: Any, id: str | None = None, **ports: Any) -> Output[Any]: ...
     @overload
@@ -212,7 +214,6 @@ class Graph:
         if not isinstance(target, Node) and not any(isinstance(source, Edge) for source in sources.values()):
             kind = Kind.PRODUCER
         loop = self._open or MAIN
-        on_blob_error = options_of(target).on_blob_error
         return NodeSpec(
             node_id,
             target,
@@ -223,7 +224,7 @@ class Graph:
             about.context_port,
             about.fans_out,
             where,
-            on_blob_error,
+            options_of(target),
         )
 
     def _check_new(self, target: Any) -> None:

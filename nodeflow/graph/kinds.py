@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from nodeflow.errors import GraphError
 from nodeflow.graph.context import Context
 
 T = TypeVar("T")
@@ -55,6 +56,23 @@ class LogicalNode(Node, Generic[T]):
         With a bare name, the value that goes on is the node's first input.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no method choose(self, …)")
+
+
+class Gatherer(Node):
+    """Gathers what came of all children of one parent, in order: a declaration; the engine keeps the parts.
+
+    Args:
+        missing: what becomes of the parent when what should come of a child lies in the dead letters: "wait" waits
+            until it is dealt with, "skip" goes on without it.
+
+    Raises:
+        GraphError: `missing` is neither.
+    """
+
+    def __init__(self, missing: str = "wait") -> None:
+        if missing not in ("wait", "skip"):
+            raise GraphError(f"missing must be 'wait' or 'skip', not {missing!r}")
+        self.missing = missing
 
 
 class QueueHead(Node):

@@ -10,9 +10,12 @@ from attrs import frozen
 from nodeflow.errors import GraphError
 from nodeflow.graph.location import Location, caller, errors_at
 from nodeflow.graph.names import check_id, innermost
+from nodeflow.graph.retry import Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
 OnBlobError = Literal["fail", "skip"]
+DEAD_LETTER, SKIP, STOP = "dead_letter", "skip", "stop"
+POLICIES = (DEAD_LETTER, SKIP, STOP)
 _ATTRIBUTE = "__nodeflow_options__"
 
 
@@ -23,30 +26,52 @@ class Options:
     Args:
         id: the id of its nodes, instead of the function's name.
         on_blob_error: what becomes of an output whose blob can't be written or read.
+        retry: how often it is tried again on an item on which it raised; None is never.
+        on_error: what becomes of an item on which it raised for the last time.
     """
 
     id: str | None = None
     on_blob_error: OnBlobError = "fail"
+    retry: Retry | None = None
+    on_error: str = DEAD_LETTER
+
+    @property
+    def error_branch(self) -> str | None:
+        """The branch on which errors go on; None when they don't."""
+        return None if self.on_error in POLICIES else self.on_error
 
 
 @overload
 def node(function: F, /) -> F: ...
 @overload
-def node(*, id: str | None = None, on_blob_error: OnBlobError = "fail") -> Callable[[F], F]: ...
+def node(
+    *,
+    id: str | None = None,
+    on_blob_error: OnBlobError = "fail",
+    retry: Retry | None = None,
+    on_error: str = DEAD_LETTER,
+) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
     /,
     *,
     id: str | None = None,  # noqa: A002 - reads as `add(…, id=)`
     on_blob_error: OnBlobError = "fail",
+    retry: Retry | None = None,
+    on_error: str = DEAD_LETTER,
 ) -> F | Callable[[F], F]:
-    """Mark a function as a node and give it options; it stays a function, which a test calls directly.
+    """Mark a function, or a node class, as a node and give it options; a function stays one, which a test calls.
 
     Args:
         id: the id of its nodes in a graph, instead of the function's name.
         on_blob_error: what becomes of an item when the blob of a large output can't be written, or is missing or
             damaged when it is read: "fail" makes it a dead letter; with "skip" the value counts as not produced, with a
             warning, and what follows goes on without it.
+        retry: how often it is tried again on an item on which it raised.
+        on_error: what becomes of an item on which it raised, when no retry is left: "dead_letter" keeps it, to be
+            looked at and requeued; with "skip" the node counts as skipped; "stop" stops the job, and the item stays
+            where it was; anything else is the name of a branch on which the error goes on, as a dict with `item`,
+            `node`, `input` and `error`.
 
     Raises:
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
@@ -57,9 +82,14 @@ def node(
             check_id(id)
         if on_blob_error not in get_args(OnBlobError):
             raise GraphError(f"on_blob_error must be 'fail' or 'skip', not {on_blob_error!r}")
+        if retry is not None and not isinstance(retry, Retry):
+            raise GraphError(f"retry takes a Retry(…), not {retry!r}")
+        if not isinstance(on_error, str) or not on_error:
+            raise GraphError(f"on_error takes 'dead_letter', 'skip', 'stop' or the name of a branch, not {on_error!r}")
+    options = Options(id=id, on_blob_error=on_blob_error, retry=retry, on_error=on_error)
 
     def carry(function: F) -> F:
-        _attach(function, Options(id=id, on_blob_error=on_blob_error), where)
+        _attach(function, options, where)
         return function
 
     return carry if function is None else carry(function)

@@ -31,16 +31,20 @@ class Output(Generic[R_co]):
     of_branch: str | None = None
 
     def branch(self, name: str) -> Output[R_co]:
-        """One branch of a logical node.
+        """One branch of a logical node; or that of a node's errors, as its `on_error=` names it.
 
         Raises:
-            GraphError: the node isn't a logical one, or this is a branch already.
+            GraphError: the node has no such branch, or this is a branch already.
         """
         where = str(caller())
         if self.of_branch is not None:
             raise GraphError(f"this is branch {self.of_branch!r} of {self.node!r} already: a branch has none", where)
-        if self.graph.nodes[self.node].kind is not Kind.LOGICAL:
-            raise GraphError(f"{self.node!r} has no branches, as it isn't a LogicalNode: wire it as it is", where)
         if not isinstance(name, str) or not name:
             raise GraphError(f"branch name {name!r}: it must be a str that isn't empty", where)
+        spec = self.graph.nodes[self.node]
+        if spec.kind is not Kind.LOGICAL and name != spec.options.error_branch:
+            own = spec.options.error_branch
+            if own is not None:
+                raise GraphError(f"{self.node!r} has no branch {name!r}, only that of its errors, {own!r}", where)
+            raise GraphError(f"{self.node!r} has no branches, as it isn't a LogicalNode: wire it as it is", where)
         return Output(self.graph, self.node, name)

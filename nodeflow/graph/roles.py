@@ -9,6 +9,7 @@ from typing import Any
 from nodeflow.errors import GraphError
 from nodeflow.graph.kinds import (
     BlockingNode,
+    Gatherer,
     LogicalNode,
     Node,
     NonBlockingNode,
@@ -25,6 +26,7 @@ class Kind(enum.StrEnum):
     BLOCKING = "blocking"
     NON_BLOCKING = "non-blocking"
     LOGICAL = "logical"
+    COLLECT = "collect"
     READER = "reader"
     WRITER = "writer"
 
@@ -49,6 +51,8 @@ def kind_of(target: Any) -> Kind:
         raise GraphError(f"{name} is a class: add an instance, {name}(…){function}")
     if isinstance(target, QueueHead | QueueTail):
         return Kind.READER if isinstance(target, QueueHead) else Kind.WRITER
+    if isinstance(target, Gatherer):
+        return Kind.COLLECT
     for base, (kind, method) in _METHODS.items():
         if isinstance(target, base):
             _check_written(target, base, method)

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from nodeflow.graph.kinds import Node
 from nodeflow.graph.location import Location
-from nodeflow.graph.options import OnBlobError
+from nodeflow.graph.options import Options
 from nodeflow.graph.roles import Kind, method_of
 
 
@@ -67,7 +67,7 @@ class NodeSpec:
         context_port: the parameter that takes the context, if any.
         fans_out: whether it is a generator, so that what follows runs once for each of its values.
         location: where it was added.
-        on_blob_error: what becomes of an output whose blob can't be written or read.
+        options: what `@node(…)` said.
     """
 
     id: str
@@ -79,7 +79,7 @@ class NodeSpec:
     context_port: str | None = None
     fans_out: bool = False
     location: Location | None = None
-    on_blob_error: OnBlobError = "fail"
+    options: Options = field(factory=Options)
 
     @cached_property
     def edges(self) -> Mapping[str, Edge]:

@@ -7,41 +7,55 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nodeflow.storage.cache import CacheStore
+    from nodeflow.storage.changes import Changes, Gathered, Part, joins_hash
     from nodeflow.storage.claim import Claim
     from nodeflow.storage.connection import RedisConnection
     from nodeflow.storage.datastore import DataStore
     from nodeflow.storage.envelopes import DeadLetter
+    from nodeflow.storage.jobs import Jobs
     from nodeflow.storage.lease import Item, Lease
-    from nodeflow.storage.ledger import Ledger
+    from nodeflow.storage.ledger import Ledger, LoopEnd
     from nodeflow.storage.queue import QueueStore, Tally
     from nodeflow.storage.stats import Stats
 
 __all__ = [
     "CacheStore",
+    "Changes",
     "Claim",
     "DataStore",
     "DeadLetter",
+    "Gathered",
     "Item",
+    "Jobs",
     "Lease",
     "Ledger",
+    "LoopEnd",
+    "Part",
     "QueueStore",
     "RedisConnection",
     "Stats",
     "Tally",
+    "joins_hash",
 ]
 
 _HOMES = {
     "CacheStore": "cache",
+    "Changes": "changes",
     "Claim": "claim",
     "DataStore": "datastore",
     "DeadLetter": "envelopes",
+    "Gathered": "changes",
     "Item": "lease",
+    "Jobs": "jobs",
     "Lease": "lease",
     "Ledger": "ledger",
+    "LoopEnd": "ledger",
+    "Part": "changes",
     "QueueStore": "queue",
     "RedisConnection": "connection",
     "Stats": "stats",
     "Tally": "queue",
+    "joins_hash": "changes",
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import anyio
 
+from nodeflow.errors import StorageError
+
 MAX_ERROR = 2_000
 """How many characters of an error are kept with an item."""
 
@@ -73,3 +75,10 @@ def slot_name(name: str) -> str:
 def clean(text: str) -> str:
     """A text that UTF-8 can hold, and not too long."""
     return text[:MAX_ERROR].encode(errors="backslashreplace").decode()
+
+
+def blame(error: BaseException) -> str:
+    """What the items are given back for; nothing when it was not their fault."""
+    if not isinstance(error, Exception) or isinstance(error, StorageError):
+        return ""
+    return clean(f"{type(error).__qualname__}: {error}")

@@ -17,6 +17,7 @@ from nodeflow.storage.address import tcp_url
 from nodeflow.storage.cache import CacheStore
 from nodeflow.storage.claim import Claim
 from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.jobs import Jobs
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.ledger import Ledger
 from nodeflow.storage.payloads import Payloads
@@ -203,6 +204,16 @@ class DataStore:
         """
         return await self._payloads.pack_ready(value, self._keys.queue(queue))
 
+    async def prepare_field(self, job: str, name: str, value: Any) -> bytes:
+        """A value as a hop brings it into a field of a hash of a job; the errors are those of `prepare`.
+
+        Args:
+            job: the job's id.
+            name: the hash.
+            value: the value, which may be changed afterwards.
+        """
+        return await self._payloads.pack_ready(value, self._keys.job_hash(job, name))
+
     async def sweep(self, *, older_than: float = SWEEP_SECONDS, is_dry: bool = False) -> Swept:
         """Remove the blobs that nothing in the server's database refers to.
 
@@ -225,8 +236,12 @@ class DataStore:
         return [blob async for blob in self.blobs.list() if blob.id in used]
 
     def ledger(self, job: str) -> Ledger:
-        """The counts and marks of a job."""
-        return Ledger(self.connection, self._keys, job)
+        """The records of a job."""
+        return Ledger(self.connection, self._keys, self._payloads, job)
+
+    def jobs(self) -> Jobs:
+        """What is known of the jobs below the store's prefix."""
+        return Jobs(self.connection, self._keys)
 
     def claim(self, right: str, holder: str, seconds: float) -> Claim:
         """A right that one process at a time can have.

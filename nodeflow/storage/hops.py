@@ -10,13 +10,15 @@ from typing import Any
 
 import anyio
 import orjson
-from attrs import field, frozen
+from attrs import frozen
 
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
-from nodeflow.storage.arguments import clean, deadline, whole
+from nodeflow.storage.arguments import clean, deadline, seconds_of, whole
+from nodeflow.storage.changes import Changes
 from nodeflow.storage.connection import RedisConnection, to_the_end
 from nodeflow.storage.envelopes import item_of, split
 from nodeflow.storage.heart import Member, heart_of
+from nodeflow.storage.hop import Hop
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.outgoing import COMMAND_BYTES
@@ -28,7 +30,6 @@ _OVERDUE_SECONDS = 1.0
 """After how long a hop that needs room for many goes where there is room for one, past those who push one by one."""
 
 _LEASE_BYTES = 4 * COMMAND_BYTES
-_HOP_BYTES = 256 << 20
 
 
 @frozen
@@ -44,56 +45,6 @@ class Taken:
     lease: Lease
     next_due: float | None
     was_garbage: bool = False
-
-
-@frozen
-class _Plan:
-    """One hop: its keys and values by group, in the order in which `hop.lua` takes them."""
-
-    lease: Lease | None
-    done: Sequence[int] | None
-    retries: Sequence[tuple[int, int, str]]
-    buried: Sequence[tuple[int, str]]
-    pushes: dict[str, list[bytes]]
-    states: dict[str, bytes]
-    dead: dict[str, list[bytes]]
-    reason: str
-    counts: dict[str, int]
-    job: str
-    size: int = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        lots = [*self.pushes.values(), *self.dead.values(), list(self.states.values())]
-        object.__setattr__(self, "size", sum(len(value) for lot in lots for value in lot))
-        if self.size > _HOP_BYTES:
-            raise PayloadError("$", f"{self.size:,} bytes of values in one hop: it may carry {_HOP_BYTES:,}")
-
-    @property
-    def operation(self) -> str:
-        queue = self.lease.name if self.lease is not None else ", ".join([*self.pushes, *self.dead]) or self.job
-        return f"commit to '{queue}'"
-
-    def head(self, hop_id: str, milliseconds: int, lane: int, number: int) -> dict[str, Any]:
-        """What `hop.lua` gets beside keys and values."""
-        head: dict[str, Any] = {
-            "lane": lane,
-            "number": number,
-            "id": hop_id,
-            "milliseconds": milliseconds,
-            "done": True if self.done is None else self.done,
-            "retries": self.retries,
-            "buried": self.buried,
-            "counts": [part for pair in self.counts.items() for part in pair],
-            "states": len(self.states),
-            "pushes": [len(lot) for lot in self.pushes.values()],
-            "reason": self.reason,
-            "dead": [len(lot) for lot in self.dead.values()],
-        }
-        return head | ({"lease": self.lease.id} if self.lease is not None else {})
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.lease is not None or self.pushes or self.states or self.dead or self.counts)
 
 
 class Hops:
@@ -187,8 +138,8 @@ class Hops:
         states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
         reason: str = "",
-        counts: Mapping[str, int] | None = None,
-        job: str = "",
+        later: Mapping[str, Sequence[tuple[float, Any]]] | None = None,
+        changes: Changes | None = None,
         timeout: float | None = None,
         after: Callable[[], None] | None = None,
     ) -> None:
@@ -198,11 +149,13 @@ class Hops:
             done: the places that are acknowledged, None for all.
             retries: place, microseconds of delay and error of those that are delivered again.
             buried: place and error of those that go to the dead letters.
+            later: seconds of delay and value of what is pushed when that time is over, by queue.
+            changes: what it changes in the records of a job.
             after: called when the hop was done, also when the caller was cancelled meanwhile.
         """
-        for name, increment in (counts or {}).items():
+        for name, increment in (changes.counts if changes is not None else {}).items():
             whole(f"the count of {name!r}", increment, _LEAST_COUNT, _MOST_COUNT)
-        plan = _Plan(
+        plan = Hop(
             lease,
             done,
             retries,
@@ -211,13 +164,13 @@ class Hops:
             await self._packed_states(states),
             await self._packed("dead", dead),
             clean(reason),
-            dict(counts or {}),
-            self._keys.job(job) if counts else "",
+            await self._packed_later(later),
+            None if changes is None or changes.is_empty else changes,
         )
         if plan.is_empty:
             return
         end = deadline(timeout)
-        queues = {name: self._keys.all_of(name) for name in (*plan.pushes, *plan.dead)}
+        queues = {name: self._keys.all_of(name) for name in plan.pushes}
         acknowledged = lease.left if lease is not None and done is None else len(done or ())
 
         def heard(reply: Sequence[int]) -> None:
@@ -226,13 +179,13 @@ class Hops:
                 if after is not None:
                     after()
 
-        full = await self._hop(plan, queues, heard, is_overdue=False)
+        full = await self._hop(plan, heard, is_overdue=False)
         if full is not None:
             await self._once_there_is_room(plan, queues, heard, full, end)
 
     async def _once_there_is_room(
         self,
-        plan: _Plan,
+        plan: Hop,
         queues: Mapping[str, tuple[str, ...]],
         heard: Callable[[Sequence[int]], None],
         first_full: int,
@@ -246,7 +199,7 @@ class Hops:
             """Try the hop; whether it was not this queue that had no room."""
             nonlocal full
             is_overdue = anyio.current_time() - began > _OVERDUE_SECONDS
-            full = await self._hop(plan, queues, heard, is_overdue=is_overdue)
+            full = await self._hop(plan, heard, is_overdue=is_overdue)
             return full != place
 
         while full is not None:
@@ -256,20 +209,16 @@ class Hops:
 
     async def _hop(
         self,
-        plan: _Plan,
-        queues: Mapping[str, tuple[str, ...]],
+        plan: Hop,
         heard: Callable[[Sequence[int]], None],
         *,
         is_overdue: bool,
     ) -> int | None:
         """Try a hop; the place of the pushed queue that had no room, None when it was done."""
         session = await self._connection.session()
-        lease_keys = plan.lease.member.keys if plan.lease is not None else ()
-        targets = [key for name in (*plan.pushes, *plan.dead) for key in queues[name]]
-        keys = [*lease_keys, *([plan.job] if plan.counts else ()), *plan.states, *targets]
+        keys = plan.keys(self._keys)
         keys.insert(0, self._keys.sent(keys[0], session.id))
-        lots = (*plan.pushes.values(), *plan.dead.values())
-        values = [*plan.states.values(), *(value for lot in lots for value in lot)]
+        values = plan.values()
         milliseconds = heart_of(self._connection, session).rhythm.milliseconds
         with session.lane() as (lane, number):
             head = plan.head(f"{session.id}.{number}", milliseconds, lane, number) | {"is_overdue": is_overdue}
@@ -287,6 +236,18 @@ class Hops:
         for name, lot in (values or {}).items():
             packed[name] = await self._payloads.pack_each(f"{what}[{name!r}]", lot, self._keys.queue(name))
         return {name: lot for name, lot in packed.items() if lot}
+
+    async def _packed_later(
+        self, later: Mapping[str, Sequence[tuple[float, Any]]] | None
+    ) -> dict[str, list[tuple[int, bytes]]]:
+        packed = {}
+        for name, lot in (later or {}).items():
+            values = await self._payloads.pack_each(
+                f"later[{name!r}]", [value for _, value in lot], self._keys.queue(name)
+            )
+            delays = [round(seconds_of("delay", delay) * 1e6) for delay, _ in lot]
+            packed[name] = list(zip(delays, values, strict=True))
+        return packed
 
     async def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:
         named = [(key, self._keys.cache(key), value) for key, value in (states or {}).items()]
@@ -320,10 +281,10 @@ class Hops:
             member.held.discard(number)
         return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage=bool(garbage or died) and not items)
 
-    def _count(self, plan: _Plan, acknowledged: int) -> None:
+    def _count(self, plan: Hop, acknowledged: int) -> None:
         stats = self._connection.stats
         stats.acks += acknowledged if plan.lease is not None else 0
-        stats.pushes += sum(map(len, plan.pushes.values()))
+        stats.pushes += sum(map(len, plan.pushes.values())) + sum(map(len, plan.later.values()))
         stats.given_back += len(plan.retries)
         stats.dead += len(plan.buried) + sum(map(len, plan.dead.values()))
         stats.bytes_sent += plan.size

@@ -110,6 +110,14 @@ class Keys:
             raise ValueError("a job's id must not be empty")
         return f"{self.prefix}job:{job}"
 
+    def jobs(self) -> str:
+        """The hash of what is known of each job."""
+        return f"{self.prefix}jobs"
+
+    def job_hash(self, job: str, name: str) -> str:
+        """A further hash of a job."""
+        return f"{self.job(job)}:{name}"
+
     def claim(self, right: str) -> str:
         """The string that holds the name of who has a right."""
         return f"{self.prefix}claim:{right}"

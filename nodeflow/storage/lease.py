@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from nodeflow.errors import UsageError
 from nodeflow.storage.arguments import clean, seconds_of
+from nodeflow.storage.changes import Changes
 
 if TYPE_CHECKING:
     from nodeflow.storage.heart import Member
@@ -91,8 +92,10 @@ class Lease(Sequence[Item]):
         states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
         reason: str = "",
+        later: Mapping[str, Sequence[tuple[float, Any]]] | None = None,
         counts: Mapping[str, int] | None = None,
         job: str = "",
+        changes: Changes | None = None,
         timeout: float | None = None,
     ) -> None:
         """Acknowledge items, push what came of them and save states, in one step of the server.
@@ -103,8 +106,10 @@ class Lease(Sequence[Item]):
             states: values by key, kept as the cache's entries of these keys without a time to live.
             dead: dead letters by the queue that they belong to.
             reason: their error.
+            later: seconds of delay and value of what is pushed when that time is over, by queue.
             counts: what to add to the job's counts.
             job: whose counts.
+            changes: what else it changes in the records of a job; instead of `counts` and `job`.
             timeout: seconds to wait while one of the queues has no room; None waits for ever.
 
         Raises:
@@ -124,8 +129,8 @@ class Lease(Sequence[Item]):
             states=states,
             dead=dead,
             reason=reason,
-            counts=counts,
-            job=job,
+            later=later,
+            changes=changes or Changes.of(counts, job),
             timeout=timeout,
         )
 

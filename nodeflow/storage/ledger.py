@@ -1,23 +1,50 @@
-"""The ledger of one job: what its nodes have done so far, and which of its loops are done."""
+"""The ledger of one job: what its nodes have done, how far its producers are, and which of its loops are done."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from nodeflow.storage.changes import joins_hash
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
+from nodeflow.storage.payloads import Payloads
+
+
+@frozen(kw_only=True)
+class LoopEnd:
+    """When a loop has come to its end, and what happens then.
+
+    Args:
+        queues: the queues that feed it, the last of them that of its own work.
+        needed: the marks that must be set before.
+        finished: the mark of how many finishers were called.
+        closed: the mark that says that it is closed.
+    """
+
+    queues: Sequence[str]
+    needed: Sequence[str]
+    finished: str
+    closed: str
 
 
 class Ledger:
-    """The counts and marks of one job, changed only by its hops.
+    """The records of one job, changed only by its hops.
 
     Args:
         connection: the connection that all stores share.
         keys: the names of the keys.
+        payloads: what gives the values.
         job: the job's id.
     """
 
-    def __init__(self, connection: RedisConnection, keys: Keys, job: str) -> None:
+    def __init__(self, connection: RedisConnection, keys: Keys, payloads: Payloads, job: str) -> None:
         self._connection = connection
         self._keys = keys
+        self._payloads = payloads
         self.job = job
 
     async def read(self) -> dict[str, int]:
@@ -26,30 +53,49 @@ class Ledger:
         fields = await self._connection.call("HGETALL", self._keys.job(self.job), operation=operation)
         return {field.decode(): int(value) for field, value in zip(fields[::2], fields[1::2], strict=True)}
 
-    async def claim(self, mark: str) -> bool:
-        """Set a mark that only one process can have; whether it is ours."""
-        session = await self._connection.session()
-        key = self._keys.job(self.job)
-        with session.lane() as lane:
-            keys = [key, self._keys.sent(key, session.id)]
-            operation = f"claim {mark} of job {self.job}"
-            return bool(await self._connection.step("mark", keys, [*lane, mark], operation))
+    async def fields(self, name: str, fields: Sequence[str]) -> list[Any]:
+        """The values of some fields of a hash of the job; None for one that isn't there.
 
-    async def used_up(self, queue: str, done_mark: str) -> bool:
-        """Whether a queue has no more to give, looked at in one step.
+        Raises:
+            PayloadError: one can't be read.
+        """
+        if not fields:
+            return []
+        key = self._keys.job_hash(self.job, name)
+        found = await self._connection.call("HMGET", key, *fields, operation=f"read {name} of job {self.job}")
+        return [await self._payloads.unpack(data, key) if data else None for data in found]
+
+    async def parts(self, join: str, item: str, names: Sequence[str]) -> list[Any]:
+        """The parts of a record; None for one that is dead or isn't there."""
+        return await self.fields(joins_hash(join), [f"{item}\n{name}" for name in names])
+
+    async def end_loop(self, end: LoopEnd, finishers: Sequence[bytes]) -> int:
+        """Bring a loop that has come to its end one step further.
 
         Args:
-            queue: its name.
-            done_mark: the mark that its writer sets when it is done.
+            end: when it has.
+            finishers: the items by which its nodes are told to finish, one after the other.
 
         Returns:
-            True when the mark is set and nothing waits, is leased or delayed.
+            0 when more may come, 1 when a finisher is at work, 2 when the loop is closed.
         """
-        keys = [*self._keys.all_of(queue), self._keys.job(self.job)]
-        operation = f"look whether '{queue}' is used up"
-        return bool(await self._connection.run_script("used_up", keys, [done_mark], operation))
+        plan: Mapping[str, Any] = {
+            "queues": len(end.queues),
+            "needed": list(end.needed),
+            "finished": end.finished,
+            "closed": end.closed,
+        }
+        keys = [self._keys.job(self.job), *(key for name in end.queues for key in self._keys.all_of(name))]
+        arguments = [orjson.dumps(plan), *finishers]
+        return int(await self._connection.run_script("loop_end", keys, arguments, f"look for the end of {end.closed}"))
 
-    async def remove(self) -> None:
-        """Remove the counts and marks, when the job is over."""
-        operation = f"remove the counts of job {self.job}"
-        await self._connection.call("DEL", self._keys.job(self.job), operation=operation)
+    async def unmark(self, marks: Sequence[str]) -> None:
+        """Take marks back."""
+        if marks:
+            operation = f"take back marks of job {self.job}"
+            await self._connection.call("HDEL", self._keys.job(self.job), *marks, operation=operation)
+
+    async def remove(self, names: Sequence[str] = ()) -> None:
+        """Remove all records of the job: its counts and marks, and these hashes."""
+        keys = [self._keys.job(self.job), *(self._keys.job_hash(self.job, name) for name in names)]
+        await self._connection.call("UNLINK", *keys, operation=f"remove the records of job {self.job}")

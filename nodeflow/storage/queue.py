@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from nodeflow.errors import BlobStoreError, PayloadError, StorageError
-from nodeflow.storage.arguments import clean, deadline, seconds_of, slot_name, whole
+from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.storage.arguments import blame, deadline, seconds_of, slot_name, whole
+from nodeflow.storage.changes import Changes
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.envelopes import DeadLetter, split
 from nodeflow.storage.hops import Hops
@@ -179,7 +180,7 @@ class QueueStore:
                 await lease.commit()
         except BaseException as error:
             if lease.is_open:
-                await self._hops.give_back_after(error, name, lease.member, lease.number, _blame(error))
+                await self._hops.give_back_after(error, name, lease.member, lease.number, blame(error))
             raise
 
     async def stream(
@@ -362,13 +363,16 @@ class QueueStore:
         states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
         reason: str = "",
+        later: Mapping[str, Sequence[tuple[float, Any]]] | None = None,
         counts: Mapping[str, int] | None = None,
         job: str = "",
+        changes: Changes | None = None,
         timeout: float | None = None,
     ) -> None:
         """One hop without a lease to acknowledge, as for a producer's values; see `Lease.commit`."""
+        changes = changes or Changes.of(counts, job)
         await self._hops.commit(
-            pushes=pushes, states=states, dead=dead, reason=reason, counts=counts, job=job, timeout=timeout
+            pushes=pushes, states=states, dead=dead, reason=reason, later=later, changes=changes, timeout=timeout
         )
 
     async def _push(self, name: str, elements: Sequence[bytes], delay: float, end: float) -> None:
@@ -390,10 +394,3 @@ class QueueStore:
                     del known[each]
             found = known[name] = kind(self._connection, session, self._keys, name)
         return found
-
-
-def _blame(error: BaseException) -> str:
-    """What the items are given back for; nothing when it was not their fault."""
-    if not isinstance(error, Exception) or isinstance(error, StorageError):
-        return ""
-    return clean(f"{type(error).__qualname__}: {error}")

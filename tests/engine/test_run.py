@@ -60,8 +60,8 @@ def test_a_job_leaves_nothing_behind_that_does_not_go_by_itself(project: Project
     project.run("run", "flow.py", "--quiet")
     with redis.Redis.from_url(project.url) as client:
         left = client.keys(f"*{project.token}*")
-        assert [key for key in left if client.ttl(key) == -1] == []
-        assert [key for key in left if not re.search(rb":(tally|done-steps:[^:]+:\d+)$", key)] == []
+        assert [key for key in left if client.ttl(key) == -1] == [f"{{{project.token}}}:jobs".encode()]
+        assert [key for key in left if not re.search(rb":(jobs|tally|done-steps:[^:]+:\d+)$", key)] == []
 
 
 def test_the_channels_are_named_after_the_nodes_at_their_ends(project: Project) -> None:
@@ -269,6 +269,7 @@ def test_a_queue_of_other_programs_feeds_a_loop_and_takes_what_it_gives(project:
         assert client.brpop([f"{prefix}answers"], timeout=20) == (f"{prefix}answers".encode(), b"42")
         process.terminate()
         assert process.wait(10) == 0
+        client.delete(*client.keys(f"{{{project.token}}}:job:*"))  # of a job that could be gone on with
 
 
 TYPES = """

@@ -116,32 +116,16 @@ def test_a_process_that_a_node_detaches_does_not_hold_the_job_up(project: Projec
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_loop_that_somebody_else_stops_is_no_success(project: Project) -> None:
+def test_a_loop_that_somebody_else_stops_is_started_again(project: Project) -> None:
     write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(0.1)')
     with project.started("run", "flow.py", "--quiet") as supervisor:
         (path,) = eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
         os.kill(int(Path(path).name.split()[1]), signal.SIGTERM)
-        _, errors = supervisor.communicate(timeout=30)
-    assert supervisor.returncode == 1
+        output, errors = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 0
+    assert "10 items done, 0 failed" in output
     assert "process b/0 of loop 'b' was told to stop by somebody else" in errors
-    discard(project)
-
-
-@pytest.mark.slow
-def test_a_death_is_named_also_when_others_are_busy_for_long(project: Project) -> None:
-    write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(60)')
-    # A producer that goes on for so long that all three loops are there when the first item is.
-    project.replace("flow.py", "yield from range(10)", "yield from iter(lambda: time.sleep(0.01), 0)")
-    with project.started("run", "flow.py", "--quiet") as supervisor:
-        eventually(lambda: list(project.folder.glob("pid *")), within=20, what="the loop is at work")
-        children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
-        pids = eventually(lambda: found if len(found := children.read_text().split()) == 3 else None, 20, "three loops")
-        assert pids is not None
-        os.kill(int(pids[2]), signal.SIGKILL)
-        _, errors = supervisor.communicate(timeout=30)
-    assert supervisor.returncode == 1
-    assert errors == "nodeflow: process c/0 of loop 'c' was killed by SIGKILL, so the job was stopped\n"
-    discard(project)
+    assert len(list(project.folder.glob("pid *"))) == 2
 
 
 def test_large_values_travel(project: Project) -> None:

@@ -168,11 +168,11 @@ async def test_a_poison_item_goes_to_the_dead_letters_and_its_neighbours_are_han
                 await asyncio.wait([ended, over], return_when=asyncio.FIRST_COMPLETED)
                 deaths += ended.done()
                 assert over.done() is False or over.exception() is None
-        assert deaths <= 7
+        assert deaths <= 5
     letter, *none = await store.queue.dead_letters("jobs")
     assert (letter.value, none) == (30, [])
     assert "died, was cut off" in letter.error
-    assert deaths == 6, "one in company, five alone"
+    assert deaths == 4, "one in company, three alone"
     assert sorted(map(str, await all_values(store, "out"))) == sorted(map(str, [*range(30), *range(31, 60)]))
     assert (await balanced(store, "jobs", 60)).dead == 1
     assert await store.queue.discard("jobs", [letter.id]) == 1

@@ -110,7 +110,6 @@ STEPS: dict[str, Callable[[DataStore], Awaitable[Any]]] = {
     "push_many": lambda store: store.queue.push_many("jobs", [1]),
     "delayed push": lambda store: store.queue.push("jobs", 1, delay=60),
     "commit": lambda store: store.queue.commit(pushes={"jobs": [1]}, counts={"n": 1}, job="j"),
-    "mark": lambda store: store.ledger("j").claim("mark"),
 }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nodeflow import BlockingNode, Context, Graph, LogicalNode, NonBlockingNode, ProducerNode
+from nodeflow import BlockingNode, Context, Graph, LogicalNode, NonBlockingNode, ProducerNode, node
 from nodeflow.errors import GraphInvalidError
-from nodes import QueueReader, QueueWriter
+from nodes import Collect, QueueReader, QueueWriter
 from postprocess import NodeValidator, QueueMapper, apply_passes
 from tests.postprocess.graphs import Sign, one, same, split, three
 
@@ -41,6 +41,10 @@ class Tally(BlockingNode):
 
     def finish(self, ctx: Context) -> int:
         return 1
+
+
+def letters(n: int) -> Iterator[str]:
+    yield "a"
 
 
 def text() -> str:
@@ -155,31 +159,28 @@ def two_fan_outs_together_over_loops(graph: Graph) -> None:
         graph.add(three, left, right)
 
 
-def join_over_loops(graph: Graph) -> None:
+def join_at_two_depths(graph: Graph) -> None:
     source = graph.add(one)
     with graph.loop("a"):
-        left = graph.add(same, source, id="left")
-    with graph.loop("b"):
-        right = graph.add(same, source, id="right")
+        left = graph.add(split, source)
     with graph.loop("far"):
-        together = graph.add(three, left, right)
+        together = graph.add(three, left, source)
         graph.add(same, together)  # what is behind the problem isn't one more
 
 
-def join_past_a_loop(graph: Graph) -> None:
+def collect_without_fan_out(graph: Graph) -> None:
     source = graph.add(one)
-    with graph.loop("a"):
-        left = graph.add(same, source, id="left")
     with graph.loop("far"):
-        graph.add(three, left, source)
+        graph.add(Collect(), source)
 
 
-def join_further_on_in_a_loop(graph: Graph) -> None:
-    source = graph.add(one)
-    with graph.loop("a"):
-        left = graph.add(same, source, id="left")
-    with graph.loop("far"):
-        graph.add(three, graph.add(same, left, id="first"), graph.add(same, source, id="second"))
+def errors_that_nobody_takes(graph: Graph) -> None:
+    graph.add(node(on_error="dead-letter")(lambda n: n), graph.add(one), id="fragile")
+
+
+def errors_of_a_generator(graph: Graph) -> None:
+    broken = graph.add(node(on_error="broken")(letters), graph.add(one))
+    graph.add(same, broken.branch("broken"))
 
 
 def edge_of_another_type(graph: Graph) -> None:
@@ -200,7 +201,6 @@ def constant_of_another_type(graph: Graph) -> None:
 
 
 TOGETHER = "so nothing says which belong together"
-JOIN = "come into loop 'far' by different queues, and joining them isn't built yet: let one node give"
 
 EVERY: list[tuple[Callable[[Graph], None], str]] = [
     (no_nodes, "it has no nodes: add some with graph.add(…)"),
@@ -225,9 +225,10 @@ EVERY: list[tuple[Callable[[Graph], None], str]] = [
     (two_producers_together_over_loops, "node 'three' takes 'first', 'second', whose items begin at different heads"),
     (two_fan_outs_together, f"takes 'split', 'split_2', whose items come of different fan-outs, {TOGETHER}"),
     (two_fan_outs_together_over_loops, "takes 'split', 'split_2', whose items come of different fan-outs"),
-    (join_over_loops, f"node 'three' takes 'left', 'right', whose items {JOIN}"),
-    (join_past_a_loop, f"node 'three' takes 'left', 'one', whose items {JOIN}"),
-    (join_further_on_in_a_loop, f"node 'three' takes 'first', 'second', whose items {JOIN}"),
+    (join_at_two_depths, "takes 'split', 'one', whose items come into loop 'far' by different queues and stand below"),
+    (collect_without_fan_out, "node 'collect' gathers what comes of 'one', but no node before it fans out"),
+    (errors_that_nobody_takes, "node 'fragile' has on_error='dead-letter', a branch that no node takes: wire one to"),
+    (errors_of_a_generator, "node 'letters' is a generator, whose values may have gone on before its error"),
     (edge_of_another_type, "double.n expects int, text gives str: change one of them, or put a node between them"),
     (edge_of_another_type_over_loops, "double.n expects int, text gives str"),
     (constant_of_another_type, "power.exponent expects float, the constant is '2'"),

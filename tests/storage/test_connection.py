@@ -121,8 +121,9 @@ CALLS: dict[str, Callable[[DataStore], Awaitable[Any]]] = {
     "exists": lambda store: store.cache.exists("key"),
     "ttl": lambda store: store.cache.ttl("key"),
     "read": lambda store: store.ledger("job").read(),
-    "claim": lambda store: store.ledger("job").claim("mark"),
-    "used_up": lambda store: store.ledger("job").used_up("jobs", "mark"),
+    "fields": lambda store: store.ledger("job").fields("states", ["a"]),
+    "unmark": lambda store: store.ledger("job").unmark(["mark"]),
+    "jobs": lambda store: store.jobs().list(),
     "remove": lambda store: store.ledger("job").remove(),
     "ensure_connection": lambda store: store.connection.ensure_connection(),
 }

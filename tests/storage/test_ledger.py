@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from nodeflow.errors import LeaseLostError, PayloadError, StorageError, UsageError
-from nodeflow.storage import DataStore
+from nodeflow.storage import Changes, DataStore, Gathered, LoopEnd, Part
 from nodeflow.values import Encoded
 from tests.storage.contents import contents, lasting
 
@@ -68,7 +69,7 @@ async def test_a_hop_that_meets_a_key_of_another_kind_leaves_everything_as_it_wa
         "job": f"{store.prefix}job:job",
     }[wrong]
     await client.set(key, "another kind")
-    await store.ledger("earlier").claim("mark")
+    await store.queue.commit(counts={"mark": 1}, job="earlier")
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         before = await contents(store, client)
@@ -152,49 +153,142 @@ async def test_the_dead_letters_of_one_hop_keep_their_order(store: DataStore, co
     assert await store.queue.clear("in") == count
 
 
-async def test_a_mark_is_claimed_by_one_only(store: DataStore, client: Redis) -> None:
-    ledger = store.ledger("job")
-    assert sorted(await asyncio.gather(*(ledger.claim("finish") for _ in range(20)))) == [False] * 19 + [True]
-    assert await ledger.claim("other")
-    assert await ledger.read() == {"finish": 1, "other": 1}
-    assert await store.ledger("another").read() == {}
-
-
-@pytest.mark.parametrize("how", ["claim", "count"])
-async def test_a_ledger_does_not_stay_for_ever(store: DataStore, client: Redis, how: str) -> None:
-    if how == "claim":
-        await store.ledger("job").claim("mark")
-    else:
-        await store.queue.commit(counts={"done": 1}, job="job")
+async def test_counts_alone_go_after_a_week(store: DataStore, client: Redis) -> None:
+    await store.queue.commit(counts={"done": 1}, job="job")
     days = await client.ttl(f"{store.prefix}job:job") / (24 * 3600)
     assert 6.9 < days <= 7
 
 
-async def test_a_ledger_is_removed(store: DataStore, client: Redis) -> None:
-    await store.ledger("job").claim("mark")
-    assert f"{store.prefix}job:job".encode() in await contents(store, client)
-    await store.ledger("job").remove()
+async def test_a_ledger_stays_until_it_is_removed(store: DataStore, client: Redis) -> None:
+    changes = Changes(job="job", counts={"done": 1}, fields={"more": {"field": b"1"}})
+    await store.queue.commit(changes=changes)
+    keys = [f"{store.prefix}job:job", f"{store.prefix}job:job:more"]
+    assert [await client.ttl(key) for key in keys] == [-1, -1]
+    await store.ledger("job").remove(["more"])
     assert await store.ledger("job").read() == {}
-    assert f"{store.prefix}job:job".encode() not in await contents(store, client)
-    assert await lasting(store, client) == {}
+    assert await client.exists(*keys) == 0
 
 
-async def test_a_queue_is_used_up_when_it_is_closed_and_nothing_waits_or_is_leased(store: DataStore) -> None:
+async def test_a_hop_is_refused_when_somebody_else_has_moved_a_mark(store: DataStore) -> None:
+    queue, ledger = store.queue, store.ledger("job")
+    await queue.commit(pushes={"out": [1]}, changes=Changes(job="job", expected={"at": 0}, marks={"at": 3}))
+    with pytest.raises(LeaseLostError, match="at is at 3 and not at 0: another process has taken over"):
+        await queue.commit(pushes={"out": [2]}, changes=Changes(job="job", expected={"at": 0}, marks={"at": 4}))
+    await queue.commit(pushes={"out": [3]}, changes=Changes(job="job", expected={"at": 3}, marks={"at": 5}))
+    assert await ledger.read() == {"at": 5}
+    assert await queue.peek("out", 0, -1) == [1, 3]
+    assert await queue.clear("out") == 2
+    await ledger.remove()
+
+
+async def test_fields_are_set_read_and_removed(store: DataStore) -> None:
+    ledger = store.ledger("job")
+    fields = {name: await store.prepare_field("job", "states", value) for name, value in {"a": [1], "b": None}.items()}
+    await store.queue.commit(changes=Changes(job="job", fields={"states": fields}))
+    assert await ledger.fields("states", ["a", "b", "c"]) == [[1], None, None]
+    await store.queue.commit(changes=Changes(job="job", fields={"states": {"a": None, "d": fields["a"]}}))
+    assert await ledger.fields("states", ["a", "d"]) == [None, [1]]
+    assert await ledger.fields("states", []) == []
+    await ledger.remove(["states"])
+
+
+async def test_what_is_due_later_is_pushed_in_the_hop_and_comes_when_it_is_due(store: DataStore) -> None:
+    await store.queue.push("in", 1)
+    async with store.queue.lease("in", timeout=0) as lease:
+        await lease.commit(later={"out": [(0.0, "now"), (60.0, "then")]})
+    assert await store.queue.pop("out", timeout=5) == "now"
+    assert (await store.queue.tally("out")).delayed == 1
+    assert await store.queue.clear("out") == 1
+
+
+END = LoopEnd(queues=["in", "own"], needed=["closed:before"], finished="finished:l", closed="closed:l")
+
+
+async def test_a_loop_ends_when_its_queues_are_closed_and_nothing_waits_or_is_leased(store: DataStore) -> None:
     ledger, queue = store.ledger("job"), store.queue
 
-    async def is_used_up() -> bool:
-        return await ledger.used_up("in", "closed")
+    async def state() -> int:
+        return await ledger.end_loop(END, [b'"first"', b'"second"'])
 
-    assert not await is_used_up()
+    assert await state() == 0, "what is before it isn't closed"
     await queue.push("in", 1)
-    await queue.commit(counts={"closed": 1}, job="job")
-    assert not await is_used_up(), "an item waits"
+    await queue.commit(changes=Changes(job="job", marks={"closed:before": 1}))
+    assert await state() == 0, "an item waits"
     async with queue.lease("in", timeout=0) as lease:
-        assert not await is_used_up(), "an item is leased"
+        assert await state() == 0, "an item is leased"
         await lease.give_back()
-    assert not await is_used_up(), "an item came back"
-    async with queue.lease("in", timeout=0):
-        assert not await is_used_up(), "an item is leased once more"
-    assert await is_used_up()
-    assert not await ledger.used_up("in", "another mark")
-    assert not await store.ledger("another").used_up("in", "closed")
+    assert await state() == 0, "an item came back"
+    async with queue.lease("in", timeout=0) as lease:
+        await lease.commit(later={"own": [(0.5, "a retry")]})
+    assert await state() == 0, "work waits for its retry"
+    assert await queue.pop("own", timeout=5) == "a retry"
+    for finisher in ("first", "second"):
+        assert await state() == 1
+        assert await state() == 0, "a finisher is at work"
+        assert await queue.pop("own", timeout=0) == finisher
+    assert [await state(), await state()] == [2, 2]
+    assert await ledger.read() == {"closed:before": 1, "finished:l": 2, "closed:l": 1}
+    await ledger.unmark(["finished:l", "closed:l"])
+    assert await state() == 1
+    assert await queue.clear("own") == 1
+    await ledger.remove()
+
+
+async def notices(store: DataStore, *parts: Part) -> list[Any]:
+    """What a hop with these parts tells the loop."""
+    await store.queue.commit(changes=Changes(job="job", parts=parts))
+    return [await store.queue.pop("own", timeout=0) for _ in range(await store.queue.length("own"))]
+
+
+def part(name: str | None = None, data: bytes | None = b"1", **options: Any) -> Part:
+    return Part(join="j", item="i", queue="own", name=name, data=data if name else None, **options)
+
+
+async def test_a_record_tells_when_its_last_part_is_there(store: DataStore) -> None:
+    assert await notices(store, part("a", b'"A"', total=2)) == []
+    assert await notices(store, part("a", b'"again"', total=2)) == []
+    ready = {"join": "j", "item": "i", "state": "ready", "count": 2}
+    assert await notices(store, part("b", b'"B"', total=2)) == [ready]
+    assert await store.ledger("job").parts("j", "i", ["a", "b"]) == ["A", "B"]
+    gathered = [Gathered(join="j", item="i", names=["a", "b"])]
+    await store.queue.commit(changes=Changes(job="job", gathered=gathered))
+    assert await store.ledger("job").fields("join:j", ["i\na", "i\nb", "i\n"]) == [None, None, None]
+    await store.ledger("job").remove(["join:j"])
+
+
+async def test_a_record_whose_parts_are_counted_waits_for_the_count(store: DataStore) -> None:
+    assert await notices(store, part("0"), part("2"), part("1")) == []
+    assert [each["count"] for each in await notices(store, part(total=3))] == [3]
+    assert [each["state"] for each in await notices(store, Part(join="j", item="none", queue="own", total=0))] == [
+        "ready"
+    ]
+    skipped = Part(join="j", item="skipped", queue="own", total="skipped")
+    assert [each["state"] for each in await notices(store, skipped)] == ["skipped"]
+    await store.ledger("job").remove(["join:j"])
+
+
+async def test_a_dead_part_is_told_once_and_may_be_replaced(store: DataStore) -> None:
+    assert await notices(store, part("a", total=3)) == []
+    assert [each["state"] for each in await notices(store, part("b", None, total=3))] == ["dead"]
+    assert await notices(store, part("c", None, total=3)) == []
+    assert await notices(store, part("b", b'"B"', total=3)) == []
+    assert [each["state"] for each in await notices(store, part("c", b'"C"', total=3))] == ["ready"]
+    await store.ledger("job").remove(["join:j"])
+
+
+async def test_a_record_that_takes_dead_parts_is_over_with_them(store: DataStore) -> None:
+    options: dict[str, Any] = {"takes_dead": True}
+    assert await notices(store, part("0", **options), part("1", None, **options)) == []
+    assert [each["state"] for each in await notices(store, part(total=2, **options))] == ["ready"]
+    gathered = [Gathered(join="j", item="i", names=["0", "1"])]
+    await store.queue.commit(changes=Changes(job="job", gathered=gathered))
+    assert await notices(store, part("1", b"1", **options)) == [], "what comes later comes too late"
+    await store.ledger("job").remove(["join:j"])
+
+
+async def test_a_hop_that_is_refused_leaves_the_records_as_they_were(store: DataStore, client: Redis) -> None:
+    await client.set(f"{store.prefix}job:job:join:j", "another kind")
+    with pytest.raises(StorageError, match="holds a string, not a hash"):
+        await notices(store, part("a", total=1))
+    assert await store.queue.length("own") == 0
+    await client.delete(f"{store.prefix}job:job:join:j")

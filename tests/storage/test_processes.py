@@ -15,7 +15,7 @@ ITEMS = 10_000
 
 PROGRAM = """
 import asyncio, json, sys
-from nodeflow.storage import DataStore
+from nodeflow.storage import DataStore, LoopEnd
 
 async def push(store, pusher, count):
     for first in range(0, count, 50):
@@ -23,7 +23,8 @@ async def push(store, pusher, count):
         await store.queue.push_many("jobs", [[pusher, number] for number in range(first + 1, first + 50)])
 
 async def is_used_up(store):
-    return await store.ledger("job").used_up("jobs", "closed")
+    end = LoopEnd(queues=["jobs"], needed=["closed"], finished="finished", closed="over")
+    return await store.ledger("job").end_loop(end, []) == 2
 
 async def pop(store):
     found = []
@@ -84,7 +85,7 @@ async def test_every_item_of_two_pushing_processes_reaches_one_of_two_taking_one
         async with asyncio.TaskGroup() as pushing:
             for who in ("0", "1"):
                 pushing.create_task(run(server_url, store.prefix, "push", who, str(ITEMS // 2)))
-        await store.ledger("job").claim("closed")
+        await store.queue.commit(counts={"closed": 1}, job="job")
     assert await store.queue.clear("ready") == 2
     taken = [taker.result() for taker in takers]
     assert sorted([*taken[0], *taken[1]]) == [[pusher, number] for pusher in (0, 1) for number in range(ITEMS // 2)]

@@ -129,7 +129,7 @@ async def test_a_value_too_large_to_send_is_refused_with_its_size_before_it_is_s
 async def test_a_hop_too_large_to_send_is_refused_with_its_size(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodeflow.storage.hops._HOP_BYTES", 10_000)
+    monkeypatch.setattr("nodeflow.storage.hop.MOST_BYTES", 10_000)
     await store.queue.push("in", 1)
     async with store.queue.lease("in", timeout=0) as lease:
         with pytest.raises(PayloadError, match=r"10,020 bytes of values in one hop"):

@@ -1,10 +1,11 @@
 #!lua
 -- One hop: counts, saves states, pushes what was produced, and acknowledges what it came from: all or nothing, once.
--- KEYS: sent; the lease's queue when there is a lease; the job's hash when there are counts; the states' keys;
---       a queue for each push; a queue for each lot of dead letters
--- ARGV: the plan as JSON, then the states' values, the pushed values, the dead letters
+-- KEYS: sent; the lease's queue when there is a lease; the job's hash, further hashes of it and queues for notices when
+--       it changes records of a job; the states' keys; a queue for each push, for each lot that is due later, and for
+--       each lot of dead letters
+-- ARGV: the plan as JSON, then the values of records, the states' values, the pushed values, those due later, the dead letters
 -- Lua has no rollback, so all that can be refused is looked at first, and the acknowledgement comes last.
---#include lib_keys lib_once lib_envelopes lib_leases
+--#include lib_keys lib_once lib_envelopes lib_leases lib_changes
 local plan = cjson.decode(ARGV[1])
 local key, argument = 1, 1
 
@@ -41,11 +42,17 @@ if plan.lease then
   end
   redis.call('PEXPIRE', queue.alive .. ':' .. holder, plan.milliseconds)
 end
-local job = #plan.counts > 0 and next_key() or nil
+local changes, job, hashes, notices = plan.changes, nil, {}, {}
+if changes then
+  job = next_key()
+  for place = 1, changes.hashes do hashes[place] = next_key() end
+  for place = 1, changes.queues do notices[place] = next_queue() end
+end
 local states = {}
 for place = 1, plan.states do states[place] = next_key() end
-local targets, burials = {}, {}
+local targets, waits, burials = {}, {}, {}
 for place = 1, #plan.pushes do targets[place] = next_queue() end
+for place = 1, #plan.later do waits[place] = next_queue() end
 for place = 1, #plan.dead do burials[place] = next_queue() end
 
 local function must_be(kind, name)
@@ -58,6 +65,8 @@ end
 -- Which target has no room, or what can't be done at all.
 local function obstacle()
   local problem = job and must_be('hash', job)
+  for _, hash in ipairs(hashes) do problem = problem or must_be('hash', hash) end
+  problem = problem or (job and unexpected(job, changes.expected))
   for place, target in ipairs(targets) do
     problem = problem or must_be('list', target.main)
     local room, bound = room_in(target)
@@ -82,11 +91,8 @@ elseif problem then
   return problem
 end
 
-for place = 1, #plan.counts, 2 do
-  redis.call('HINCRBY', job, plan.counts[place], plan.counts[place + 1])
-end
 if job then
-  redis.call('EXPIRE', job, KEEP)
+  argument = change(changes, job, hashes, notices, argument)
 end
 for place = 1, plan.states do
   redis.call('SET', states[place], ARGV[take_arguments(1)])
@@ -97,6 +103,13 @@ for place, target in ipairs(targets) do
   count(target, 'pushed', plan.pushes[place])
 end
 local now = server_time()
+for place, target in ipairs(waits) do
+  for index, delay in ipairs(plan.later[place]) do
+    local id = plan.id .. '.l' .. place .. '.' .. index
+    redis.call('ZADD', target.delayed, now + delay, seal({id = id, attempt = 1}, ARGV[take_arguments(1)]))
+  end
+  count(target, 'pushed', #plan.later[place])
+end
 for place, target in ipairs(burials) do
   local first, last = take_arguments(plan.dead[place])
   for index = first, last do

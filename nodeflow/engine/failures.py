@@ -1,0 +1,189 @@
+"""What becomes of an item on which a node raised: it is tried again, skipped, sent down a branch, or kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
+from nodeflow.engine.results import error_record
+from nodeflow.engine.stages import Entry, Stage
+from nodeflow.engine.work import Again, Work
+from nodeflow.errors import JobError
+from nodeflow.graph import NodeSpec
+from nodeflow.graph.options import SKIP, STOP
+
+
+class StoppedError(JobError):
+    """A node that shall stop the job has raised.
+
+    Args:
+        node: the node's id.
+        item: the item's id.
+        error: what it raised, as it is kept.
+    """
+
+    def __init__(self, node: str, item: str, error: Mapping[str, Any]) -> None:
+        super().__init__(f"node {node!r} stopped the job on item {item}:\n{error['traceback']}")
+        self.node, self.item = node, item
+
+
+def is_nodes_own(error: BaseException) -> bool:
+    """Whether an exception that came out of a node is the node's, and not the end of who called it."""
+    return not isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+
+
+@frozen
+class Failure:
+    """A node raised on an item.
+
+    Args:
+        again: how it would run again.
+        error: what it raised, as it is kept.
+        outcome: what it counts as having given.
+        delay: in how many seconds it is tried again; None for never.
+    """
+
+    again: Again
+    error: Mapping[str, Any]
+    outcome: Outcome
+    delay: float | None
+
+    @classmethod
+    def of(cls, spec: NodeSpec, item: str, again: Again, error: BaseException) -> Failure:
+        """What a node's options say.
+
+        Raises:
+            StoppedError: the job shall stop.
+        """
+        record = error_record(error)
+        options = spec.options
+        delay = options.retry.wait(error, again.attempt) if options.retry is not None else None
+        if delay is not None:
+            return cls(again, record, Absent.WAITING, delay)
+        if options.on_error == STOP:
+            raise StoppedError(spec.id, item, record) from error
+        if options.on_error == SKIP:
+            return cls(again, record, Absent.SKIPPED, None)
+        if options.error_branch is not None:
+            value = {"item": item, "node": spec.id, "input": dict(again.given), "error": record}
+            return cls(again, record, Branches({options.error_branch: value}), None)
+        return cls(again, record, Absent.FAILED, None)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether something is left to be done."""
+        return self.outcome is Absent.WAITING or self.outcome is Absent.FAILED
+
+
+@frozen
+class Left:
+    """What is left to be done on an item.
+
+    Args:
+        work: that.
+        delay: in how many seconds; None when it goes to the dead letters.
+        node: the node that raised, the first of them.
+        error: what it raised, as it is kept.
+    """
+
+    work: Work
+    delay: float | None
+    node: str
+    error: Mapping[str, Any]
+
+
+@frozen
+class Place:
+    """Where in an item's way something failed.
+
+    Args:
+        entry: where the item came in.
+        level: the fan-outs below which it stands.
+        item: the item's id.
+        outcomes: what has been given for it.
+    """
+
+    entry: Entry
+    level: tuple[str, ...]
+    item: str
+    outcomes: Sequence[Outcome]
+
+    def left(self, failures: Sequence[Failure], before: Work | None = None) -> list[Left]:
+        """What is left to be done: together what a further node takes together.
+
+        Args:
+            failures: what failed now.
+            before: the work that was done, some of which may have failed before.
+        """
+        open_ones = list(failures)
+        if before is not None:
+            dead = zip(before.dead, before.errors, strict=True)
+            open_ones += [Failure(again, error, Absent.FAILED, None) for again, error in dead]
+        return [self._left(group) for group in self._groups(open_ones)]
+
+    def _groups(self, failures: Sequence[Failure]) -> list[list[Failure]]:
+        groups: list[tuple[frozenset[int], list[Failure]]] = []
+        for failure in failures:
+            reached = self.entry.reached({failure.again.node})
+            together = [failure]
+            apart = []
+            for places, group in groups:
+                if places.isdisjoint(reached):
+                    apart.append((places, group))
+                else:
+                    reached |= places
+                    together = [*group, *together]
+            groups = [*apart, (reached, together)]
+        return [group for _, group in groups]
+
+    def _left(self, group: list[Failure]) -> Left:
+        delays = [each.delay for each in group if each.delay is not None]
+        again = [each.again for each in group if each.delay is not None or not delays]
+        dead = [each for each in group if each.delay is None and delays]
+        work = self.work(
+            tuple(_next(each, is_retry=bool(delays)) for each in again),
+            tuple(each.again for each in dead),
+            tuple(each.error for each in dead),
+        )
+        return Left(work, max(delays) if delays else None, group[0].again.node, group[0].error)
+
+    def work(
+        self, run: tuple[Again, ...], dead: tuple[Again, ...] = (), errors: tuple[Mapping[str, Any], ...] = ()
+    ) -> Work:
+        """The work of running some nodes and what takes from them, with all that this needs."""
+        names = {place: node for node, place in self.entry.places.items()}
+        nodes = frozenset(each.node for each in run)
+        needed = _needed(self.entry.behind(self.level, nodes, included=True), nodes)
+        needed -= {self.entry.places[each.node] for each in dead}
+        return Work(
+            item=self.item,
+            entry=self.entry.spec.id,
+            level=self.level,
+            kept={names[each]: self.outcomes[each] for each in sorted(needed)},
+            run=run,
+            dead=dead,
+            errors=errors,
+        )
+
+
+def _next(again: Again, *, is_retry: bool) -> Again:
+    """A node's next attempt; what was requeued from the dead letters has all of them before it."""
+    attempt = again.attempt + 1 if is_retry else 1
+    return Again(node=again.node, given=again.given, attempt=attempt, position=again.position)
+
+
+def _needed(stage: Stage, given: frozenset[str]) -> set[int]:
+    """The places whose outcomes a stage needs from elsewhere; some nodes have their input already."""
+    needed: set[int] = set()
+    made: set[int] = set()
+    for step in stage.every_step():
+        made.add(step.place)
+        if step.spec.id not in given:
+            needed.update(place for _, place, _ in step.sources)
+    for part in stage.every_part():
+        needed.update(place for _, place in part.sources)
+    return needed - made

@@ -1,0 +1,91 @@
+"""Hops: what came of some items is committed in one step of the server, with what they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from nodeflow.engine.evaluation import Absent
+from nodeflow.engine.marks import committed_count
+from nodeflow.engine.results import Given, Results, loop_queue
+from nodeflow.storage import Changes, DataStore, Gathered, Item, Lease, Part
+
+PROGRESS = "progress"
+"""The job's hash of how far items are whose values are committed in parts."""
+
+
+@frozen
+class Hops:
+    """Commits the results of one loop's process.
+
+    Args:
+        store: the store, below the graph's prefix.
+        loop: the loop's name.
+        job: the job's id.
+        slot: the process's slot.
+    """
+
+    store: DataStore
+    loop: str
+    job: str
+    slot: int
+    _marks: dict[str, int] = field(factory=dict, init=False)
+
+    def expect(self, mark: str, value: int) -> None:
+        """Note what a mark is: from now on only this process changes it, else its hops are refused."""
+        self._marks[mark] = value
+
+    async def commit(self, results: Results, lease: Lease | None = None, items: list[Item] | None = None) -> None:
+        """Commit results, all or nothing.
+
+        Args:
+            results: what came of the items.
+            lease: the lease that holds the items.
+            items: those that are done; None for all.
+
+        Raises:
+            LeaseLostError: another process has taken over; nothing was done.
+            StorageError: the server refused.
+        """
+        dead = {loop_queue(self.loop): results.dead} if results.dead else {}
+        changes = self._changes(results)
+        if lease is None:
+            commit = self.store.queue.commit
+            await commit(pushes=results.pushes, later=results.later, dead=dead, changes=changes)
+        else:
+            await lease.commit(items=items, pushes=results.pushes, later=results.later, dead=dead, changes=changes)
+        self._marks.update(results.marks)
+
+    def _changes(self, results: Results) -> Changes:
+        return Changes(
+            job=self.job,
+            counts={
+                **{name: number for name, number in results.counts.items() if number},
+                committed_count(self.loop, self.slot): 1,
+            },
+            expected={mark: self._marks[mark] for mark in results.marks if mark in self._marks},
+            marks=results.marks,
+            fields={PROGRESS: results.progress} if results.progress else {},
+            parts=[_part(each) for each in results.given],
+            gathered=[Gathered(join=join, item=item, names=names) for join, item, names in results.gathered],
+        )
+
+
+def _part(given: Given) -> Part:
+    join = given.join
+    total: int | str | None = join.parts
+    if given.name is None:
+        total = given.count if not isinstance(given.count, Absent) else _WORDS[given.count]
+    return Part(
+        join=join.node,
+        item=given.item,
+        queue=loop_queue(join.loop),
+        name=given.name,
+        data=given.data,
+        total=total,
+        takes_dead=join.takes_dead,
+    )
+
+
+_WORDS: Mapping[Absent, str] = {Absent.SKIPPED: "skipped", Absent.FAILED: "dead"}

@@ -1,0 +1,105 @@
+"""What the items of a loop's queues are to it: work, or a reason to refuse them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from nodeflow.engine.evaluation import Absent
+from nodeflow.engine.plan import LoopPlan
+from nodeflow.engine.results import Results, failed_count, is_enveloped
+from nodeflow.engine.stages import Entry
+from nodeflow.engine.work import Work, outcome_of
+from nodeflow.errors import PayloadError
+from nodeflow.graph import Kind, NodeSpec
+from nodeflow.storage import Item
+from nodeflow.values import RefValue
+
+
+class RefusedError(Exception):
+    """An item is nothing that the loop could work on."""
+
+
+class Parts(Protocol):
+    """Where the records of joins are."""
+
+    async def parts(self, join: str, item: str, names: Sequence[str]) -> list[Any]:
+        """The parts of a record; None for one that is dead."""
+
+
+@frozen
+class Intake:
+    """Makes work of items.
+
+    Args:
+        plan: the loop.
+        records: where the records of joins are.
+    """
+
+    plan: LoopPlan
+    records: Parts
+
+    def of_channel(self, head: NodeSpec, item: Item) -> Work:
+        """The work of an item of a channel, or of a queue that other programs fill.
+
+        Raises:
+            RefusedError: it isn't as the graph's loops write it.
+        """
+        value = item.value
+        if str(head.target.queue) not in self.plan.channels:
+            return Work(item=item.id, entry=head.id, kept={head.id: value})
+        if not is_enveloped(value):
+            raise RefusedError("not an item as this graph's loops write them: another program pushed it")
+        return Work(item=value["id"], entry=head.id, kept={head.id: outcome_of(value)})
+
+    async def of_loop(self, item: Item, results: Results) -> Work:
+        """The work of an item of the loop's own queue: what was left, or a join whose parts are there.
+
+        Raises:
+            RefusedError: it is something else, or nothing of this graph any more.
+        """
+        if isinstance(item.value, Mapping) and "join" in item.value:
+            return await self._of_notice(item.value, results)
+        try:
+            work = Work.from_data(item.value)
+        except PayloadError as error:
+            raise RefusedError(error.reason) from error
+        if work.in_words:
+            raise RefusedError("what the node was given could not be kept, so it can't run on it again")
+        if any(self.plan.nodes[each.node].is_head for each in work.run if not work.finishes):
+            raise RefusedError("what the producer gave could not be sent, and so was not kept")
+        if "error" in item.value:
+            results.count(failed_count(item.value["node"]), -1)
+        return work
+
+    async def _of_notice(self, notice: Mapping[str, Any], results: Results) -> Work:
+        node, item, state = str(notice["join"]), str(notice["item"]), notice["state"]
+        entry = self.plan.entries.get(node)
+        if entry is None:
+            raise RefusedError(f"loop {self.plan.loop.name!r} has no join {node!r} any more")
+        if state != "ready":
+            outcome = Absent.SKIPPED if state == "skipped" else Absent.FAILED
+            given = [node] if entry.spec.kind is Kind.COLLECT else [edge.source for edge in entry.spec.edges.values()]
+            if state == "skipped":
+                results.gathered.append((node, item, []))
+            return Work(item=item, entry=node, kept=dict.fromkeys(given, outcome))
+        names = self._parts(entry, int(notice["count"]))
+        parts = await self.records.parts(node, item, names)
+        results.gathered.append((node, item, names))
+        return Work(item=item, entry=node, kept=await self._kept(entry, parts))
+
+    def _parts(self, entry: Entry, count: int) -> list[str]:
+        if entry.spec.kind is Kind.COLLECT:
+            return [str(number) for number in range(count)]
+        return list(dict.fromkeys(self.plan.entry_of[edge.source] for edge in entry.spec.edges.values()))
+
+    async def _kept(self, entry: Entry, parts: list[Any]) -> dict[str, Any]:
+        outcomes = [
+            {node: outcome_of(data) for node, data in part.items()} if part is not None else {} for part in parts
+        ]
+        if entry.spec.kind is not Kind.COLLECT:
+            return {node: outcome for part in outcomes for node, outcome in part.items()}
+        found = [outcome for part in outcomes for outcome in part.values() if not isinstance(outcome, Absent)]
+        return {entry.spec.id: [await each.read() if isinstance(each, RefValue) else each for each in found]}

@@ -1,0 +1,104 @@
+"""The record of a job: what it is, who runs it, and what came of it; written by its supervisor."""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from attrs import evolve, field, frozen
+
+from nodeflow.engine.job import NodeCount
+
+
+class JobStatus(enum.StrEnum):
+    """What has become of a job."""
+
+    RUNNING = "running"
+    DRAINED = "drained"
+    """A signal has stopped it; the next run goes on with it."""
+    STOPPED = "stopped"
+    """A node has stopped it, or a process died again and again; the next run goes on with it."""
+    DONE = "done"
+
+
+@frozen(kw_only=True)
+class JobRecord:
+    """One execution of a graph.
+
+    Args:
+        id: sorts by the time at which it began.
+        graph: the graph's name.
+        source: `FILE:name` of the graph.
+        status: what has become of it.
+        host: the machine on which its supervisor runs, or ran last.
+        pid: the process id of that.
+        started: when it began.
+        ended: when it ended, or was stopped last.
+        runs: how often it was run: 1 when it went through at once.
+        deaths: how many of its processes died.
+        nodes: the counts of each node, when it ended.
+        why: why it was stopped.
+    """
+
+    id: str
+    graph: str
+    source: str
+    status: JobStatus = JobStatus.RUNNING
+    host: str = field(factory=socket.gethostname)
+    pid: int = field(factory=os.getpid)
+    started: datetime = field(factory=lambda: datetime.now(UTC))
+    ended: datetime | None = None
+    runs: int = 1
+    deaths: int = 0
+    nodes: Mapping[str, NodeCount] = field(factory=dict)
+    why: str = ""
+
+    @classmethod
+    def new(cls, graph: str, source: str) -> JobRecord:
+        """The record of a job that begins now."""
+        return cls(id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", graph=graph, source=source)
+
+    def again(self, source: str) -> JobRecord:
+        """The record of the job as it is gone on with now, by this process."""
+        status, host, pid = JobStatus.RUNNING, socket.gethostname(), os.getpid()
+        return evolve(self, source=source, status=status, host=host, pid=pid, ended=None, runs=self.runs + 1, why="")
+
+    def to_data(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "id": self.id,
+            "graph": self.graph,
+            "source": self.source,
+            "status": self.status.value,
+            "host": self.host,
+            "pid": self.pid,
+            "started": self.started.isoformat(timespec="milliseconds"),
+            "ended": self.ended.isoformat(timespec="milliseconds") if self.ended else None,
+            "runs": self.runs,
+            "deaths": self.deaths,
+            "nodes": {node: [count.done, count.failed] for node, count in self.nodes.items()},
+            "why": self.why,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> JobRecord:
+        """From how it is kept."""
+        return cls(
+            id=data["id"],
+            graph=data["graph"],
+            source=data["source"],
+            status=JobStatus(data["status"]),
+            host=data["host"],
+            pid=data["pid"],
+            started=datetime.fromisoformat(data["started"]),
+            ended=datetime.fromisoformat(data["ended"]) if data["ended"] else None,
+            runs=data["runs"],
+            deaths=data["deaths"],
+            nodes={node: NodeCount(*counts) for node, counts in data["nodes"].items()},
+            why=data["why"],
+        )

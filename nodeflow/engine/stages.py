@@ -1,0 +1,224 @@
+"""What stands behind each entry of a loop, by the fan-outs that it stands below: made once, read for every item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+from attrs import field, frozen
+
+from nodeflow.engine.evaluation import Source
+from nodeflow.graph import NodeSpec
+
+
+@frozen(eq=False)
+class Channel:
+    """A queue from one loop to another.
+
+    Args:
+        queue: its name.
+        source_loop: whose done mark closes it.
+        target_loop: who reads it.
+        branches: the branches of the source that the target loop takes; None for what has no branches.
+        source: the node whose output goes through it.
+        takes_value: whether the target loop takes what has no branch.
+        tells_absence: whether it is also told there of items for which there is nothing, as joins need to know.
+    """
+
+    queue: str
+    source_loop: str
+    target_loop: str
+    branches: frozenset[str] | None
+    source: NodeSpec
+    takes_value: bool = True
+    tells_absence: bool = False
+
+
+@frozen(eq=False)
+class Write:
+    """A queue into which what a node gives goes.
+
+    Args:
+        spec: the writer.
+        queue: the queue's name.
+        branch: the branch that it takes.
+        channel: the channel that the queue belongs to; None when other programs read it.
+    """
+
+    spec: NodeSpec
+    queue: str
+    branch: str | None
+    channel: Channel | None
+
+
+@frozen(eq=False)
+class Join:
+    """A record in which what belongs to one item is gathered, from all entries that it comes by.
+
+    Args:
+        node: the node that runs when all is there.
+        loop: its loop.
+        parts: how many there are; None when that is counted, by the fan-out whose children it gathers.
+        takes_dead: whether a dead part counts as skipped; else the record waits until the dead letter is dealt with.
+    """
+
+    node: str
+    loop: str
+    parts: int | None
+    takes_dead: bool = False
+
+
+@frozen(eq=False)
+class Step:
+    """A node of a stage.
+
+    Args:
+        spec: the node.
+        place: where its outcome lies.
+        sources: what its ports take, each with the place of the outcome.
+        writes: the queues into which its outcome goes.
+        closes: the records of which it counts the parts, when it is a fan-out.
+    """
+
+    spec: NodeSpec
+    place: int
+    sources: tuple[Source, ...] = ()
+    writes: tuple[Write, ...] = ()
+    closes: tuple[Join, ...] = ()
+
+
+@frozen(eq=False)
+class Part:
+    """What one entry gives to a join: a part of the item's record.
+
+    Args:
+        join: the join.
+        name: the part's name, that of the entry; None names it after the child's number.
+        sources: the nodes whose outcomes it holds, each with its place.
+    """
+
+    join: Join
+    name: str | None
+    sources: tuple[tuple[str, int], ...]
+
+
+@frozen(eq=False)
+class FanOut:
+    """A generator of a stage, and what stands behind each of its values.
+
+    Args:
+        step: the generator.
+        stage: what runs once for each of its values.
+        is_needed: False when it runs only for what stands behind it.
+    """
+
+    step: Step
+    stage: Stage
+    is_needed: bool = True
+
+
+@frozen(eq=False)
+class Stage:
+    """The nodes behind an entry that stand below the same fan-outs.
+
+    Args:
+        level: the fan-outs.
+        steps: those that give one outcome, each behind those that it takes from.
+        parts: what goes from here to joins.
+        fan_outs: the generators.
+    """
+
+    level: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    parts: tuple[Part, ...] = ()
+    fan_outs: tuple[FanOut, ...] = ()
+
+    def every_step(self) -> Iterator[Step]:
+        """Its steps and generators, and those of the stages below it."""
+        yield from self.steps
+        for fan_out in self.fan_outs:
+            yield fan_out.step
+            yield from fan_out.stage.every_step()
+
+    def every_part(self) -> Iterator[Part]:
+        """What goes from it to joins, and from the stages below it."""
+        yield from self.parts
+        for fan_out in self.fan_outs:
+            yield from fan_out.stage.every_part()
+
+    def only(self, run: frozenset[int], known: frozenset[int] = frozenset()) -> Stage | None:
+        """What is left of it when only some steps run; None for nothing.
+
+        Args:
+            run: the places of the steps that run; generators before them run, too.
+            known: the places of those that don't, but whose outcome is new to joins.
+        """
+        steps = tuple(step for step in self.steps if step.place in run)
+        parts = tuple(part for part in self.parts if any(place in run or place in known for _, place in part.sources))
+        fan_outs = []
+        for fan_out in self.fan_outs:
+            is_needed = fan_out.step.place in run
+            below = fan_out.stage if is_needed else fan_out.stage.only(run, known)
+            if below is not None:
+                fan_outs.append(FanOut(fan_out.step, below, is_needed and fan_out.is_needed))
+        return Stage(self.level, steps, parts, tuple(fan_outs)) if steps or parts or fan_outs else None
+
+
+@frozen(eq=False)
+class Entry:
+    """Where items come into a loop's nodes: a head, a join, or a `Collect`; and what stands behind it.
+
+    Args:
+        spec: the head, the join or the `Collect`.
+        places: where the outcome of each node lies.
+        step: the head itself: where what it gives goes at once; None for a join, which runs in the stage.
+        stage: what stands behind it.
+    """
+
+    spec: NodeSpec
+    places: Mapping[str, int]
+    step: Step | None
+    stage: Stage
+    _restricted: dict[tuple[tuple[str, ...], frozenset[str], bool], Stage] = field(factory=dict, init=False)
+
+    def behind(self, level: tuple[str, ...], nodes: frozenset[str], *, included: bool) -> Stage:
+        """Some nodes of the stage at a level, and all that takes from them.
+
+        Args:
+            level: the fan-outs that the stage stands below.
+            nodes: the nodes.
+            included: whether they themselves run, too; else what they give is known.
+        """
+        key = (level, nodes, included)
+        if key not in self._restricted:
+            own = frozenset(self.places[node] for node in nodes)
+            reached = self.reached(nodes)
+            whole = self.stage_at(level)
+            run = reached if included else reached - own
+            self._restricted[key] = whole.only(run, own) or Stage(level)
+        return self._restricted[key]
+
+    def reached(self, nodes: Iterable[str]) -> frozenset[int]:
+        """The places of some nodes and of all that takes from them."""
+        reached = {self.places[node] for node in nodes}
+        for step in self.stage.every_step():
+            if any(place in reached for _, place, _ in step.sources):
+                reached.add(step.place)
+        return frozenset(reached)
+
+    def stage_at(self, level: tuple[str, ...]) -> Stage:
+        """The stage below these fan-outs.
+
+        Raises:
+            LookupError: the graph has none any more.
+        """
+        stage = self.stage
+        for node in level:
+            stage = next(fan_out.stage for fan_out in stage.fan_outs if fan_out.step.spec.id == node)
+        return stage
+
+    @cached_property
+    def steps(self) -> Mapping[str, Step]:
+        """All steps by node."""
+        found = {step.spec.id: step for step in self.stage.every_step()}
+        return found if self.step is None else {self.step.spec.id: self.step, **found}

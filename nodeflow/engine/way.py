@@ -1,0 +1,373 @@
+"""One item's way through a loop: each node is called when it is ready, generators one value at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, evolve, field
+
+from nodeflow.engine.arguments import Reads, blamed, readable
+from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
+from nodeflow.engine.failures import Failure, Left, Place, is_nodes_own
+from nodeflow.engine.results import Given, Results, done_count, loop_queue
+from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step, Write
+from nodeflow.engine.work import Again, Work
+from nodeflow.errors import BlobStoreError, PayloadError, StorageError
+from nodeflow.graph import Kind, NodeSpec
+
+if TYPE_CHECKING:
+    from nodeflow.engine.runner import Runner
+
+_log = logging.getLogger(__name__)
+
+MOST_IN_HOP = 10_000
+"""How many values one hop carries at most; what has more children is committed in parts."""
+
+HOP_BYTES = 4 << 20
+"""How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
+
+
+class Packer(Protocol):
+    """What makes what nodes give ready to be sent."""
+
+    async def push(self, write: Write, item_id: str, outcome: Outcome) -> bytes | None:
+        """What a writer pushes; None for nothing."""
+
+    async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
+        """What goes into the record of a join."""
+
+    async def work(self, work: Work) -> bytes:
+        """Work that is left for later."""
+
+    async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
+        """The dead letter of an item on which a node raised."""
+
+
+Flush = Callable[[Results, Sequence[Work]], Awaitable[None]]
+"""Commits what came of an item so far with the work that is left, the last of it first, and clears the results."""
+
+
+@define(eq=False)
+class Frame:
+    """A generator whose values are gone through, one after the other."""
+
+    fan_out: FanOut
+    outcomes: list[Outcome]
+    item: str
+    given: Mapping[str, Any]
+    attempt: int
+    skip: int
+    reads: Reads
+    number: int = 0
+    values: AsyncGenerator[Any, None] | None = None
+    finishes: bool = False
+
+    def left(self, entry: Entry, again: Again | None = None) -> Work:
+        """What is left to be done of it, from its next value on."""
+        node = self.fan_out.step.spec.id
+        again = again or Again(node=node, given=self.given, attempt=self.attempt, position=self.number)
+        if self.finishes:
+            return Work(item=self.item, entry=entry.spec.id, run=(again,), finishes=True)
+        return Place(entry, self.fan_out.stage.level[:-1], self.item, self.outcomes).work((again,))
+
+
+@define(eq=False)
+class Way:
+    """One item's way through a loop.
+
+    Args:
+        runner: what it belongs to.
+        entry: where it came in.
+        results: what came of it is added to these.
+        attempt: which delivery of it this is.
+        flush: commits parts of it.
+    """
+
+    runner: Runner
+    entry: Entry
+    results: Results
+    attempt: int
+    flush: Flush | None
+    frames: list[Frame] = field(factory=list)
+
+    async def go(self, work: Work) -> None:
+        """Do what is left of the item."""
+        outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
+        for node, outcome in work.kept.items():
+            outcomes[self.entry.places[node]] = outcome
+        try:
+            if work.finishes:
+                self._finish(work, outcomes)
+            elif work.run or work.dead:
+                await self._again(work, outcomes)
+            else:
+                await self._enter(work, outcomes)
+            while self.frames:
+                await self._advance(self.frames[-1])
+                if self.flush is not None and self._is_large:
+                    await self._flush(self.flush)
+        finally:
+            for frame in self.frames:
+                if frame.values is not None:
+                    await frame.values.aclose()
+
+    async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
+        step = self.entry.step
+        if step is not None:
+            failure = await self._send(step, work.item, outcomes[step.place], {}, 1)
+            if failure is not None:
+                outcomes[step.place] = failure.outcome
+                await self._leave([failure], (), work.item, outcomes)
+            if step.spec.kind is not Kind.READER and failure is None:
+                self.results.count(done_count(step.spec.id))
+        await self._stage(self.entry.stage, outcomes, work.item, Reads(outcomes))
+
+    def _finish(self, work: Work, outcomes: list[Outcome]) -> None:
+        (again,) = work.run
+        step = self.entry.steps[again.node]
+        own = (again.node,) if step.spec.fans_out and step.spec.kind is not Kind.PRODUCER else ()
+        stage = self.entry.behind((*self.runner.plan.levels[again.node], *own), frozenset({again.node}), included=False)
+        frame = Frame(FanOut(step, stage), outcomes, work.item, {}, again.attempt, again.position, Reads(outcomes))
+        frame.values, frame.finishes = self.runner.nodes.finish(step.spec), True
+        self.frames.append(frame)
+
+    async def _again(self, work: Work, outcomes: list[Outcome]) -> None:
+        for again in work.dead:
+            outcomes[self.entry.places[again.node]] = Absent.FAILED
+        stage = self.entry.behind(work.level, frozenset(each.node for each in work.run), included=True)
+        await self._stage(stage, outcomes, work.item, Reads(outcomes), work)
+
+    async def _stage(
+        self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, work: Work | None = None
+    ) -> None:
+        again = {each.node: each for each in work.run} if work is not None else {}
+        failures = []
+        for step in stage.steps:
+            failure = await self._step(step, outcomes, item, reads, again.get(step.spec.id))
+            if failure is not None:
+                failures.append(failure)
+        frames = []
+        for fan_out in stage.fan_outs:
+            frame = self._frame(fan_out, outcomes, item, reads, again.get(fan_out.step.spec.id))
+            if frame is not None:
+                frames.append(frame)
+        if failures or (work is not None and work.dead):
+            await self._leave(failures, stage.level, item, outcomes, work)
+        for part in stage.parts:
+            await self._give(part, outcomes, item)
+        self.frames += reversed(frames)
+
+    async def _step(
+        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, again: Again | None
+    ) -> Failure | None:
+        """Run a node, if it is ready, and give its queues what it gave; what is left to be done when it raised."""
+        given = bind(step.sources, step.spec.required, outcomes) if again is None else again.given
+        attempt = 1 if again is None else again.attempt
+        failure: Failure | None = None
+        if isinstance(given, Absent):
+            outcomes[step.place] = given
+        else:
+            failure = await self._call(step, outcomes, item, reads, given, attempt)
+        unsent = await self._send(step, item, outcomes[step.place], {} if isinstance(given, Absent) else given, attempt)
+        if unsent is not None:
+            failure = unsent
+            outcomes[step.place] = unsent.outcome
+            await self._send(step, item, unsent.outcome, {}, attempt)
+        elif not isinstance(outcomes[step.place], Absent) or (failure is not None and not failure.is_left):
+            self.results.count(done_count(step.spec.id))
+        return failure if failure is not None and failure.is_left else None
+
+    async def _call(
+        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, given: Mapping[str, Any], attempt: int
+    ) -> Failure | None:
+        spec, runner = step.spec, self.runner
+        try:
+            found = await readable(spec, given, reads, runner.plan.source, item=item, job=runner.job)
+            if isinstance(found, Absent):
+                outcomes[step.place] = found
+                return None
+            result = await runner.nodes.call(spec, found[1], item, attempt + self.attempt - 1)
+            outcomes[step.place] = settled(spec, found[0], result)
+        except BaseException as error:
+            failure = self._failure(step, item, given, error, attempt)
+            outcomes[step.place] = failure.outcome
+            return failure
+        return None
+
+    @staticmethod
+    def _failure(
+        step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
+    ) -> Failure:
+        if not is_nodes_own(error):
+            raise error
+        again = Again(node=step.spec.id, given=given, attempt=attempt, position=position)
+        return Failure.of(step.spec, item, again, error)
+
+    async def _send(
+        self, step: Step, item: str, outcome: Outcome, given: Mapping[str, Any], attempt: int
+    ) -> Failure | None:
+        """Give what a node gave to its queues, to all or to none; the failure of one whose output can't travel."""
+        pushes = []
+        for write in step.writes:
+            try:
+                data = await self._packed(step, write, item, outcome)
+            except BaseException as error:  # whatever a value does when it is looked at
+                if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
+                    raise
+                return self._failure(step, item, given, error, attempt)
+            if data is not None:
+                pushes.append((write.queue, data))
+        for queue, data in pushes:
+            self.results.push(queue, data)
+        if self.runner.watch is not None:
+            self.runner.watch(step.spec.id, item, outcome)
+        return None
+
+    async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> bytes | None:
+        is_whole = write.channel is not None and write.channel.branches is not None
+        sent = outcome if is_whole else on_branch(outcome, write.branch)
+        if sent is Absent.WAITING:
+            return None
+        try:
+            return await self.runner.packing.push(write, item, sent)
+        except BlobStoreError as error:
+            giver = self._giver(step)
+            if giver.options.on_blob_error == "fail":
+                raise blamed(error, giver.id, self.runner.job) from None
+            _log.warning("item %s: what %r gave doesn't go to queue %r: %s", item, giver.id, write.queue, error)
+            return None
+        except PayloadError as error:
+            raise PayloadError(error.path, f"{error.reason}; so it can't go to queue {write.queue!r}") from error
+
+    def _giver(self, step: Step) -> NodeSpec:
+        return self.runner.plan.source(step.spec.id)
+
+    async def _give(self, part: Part, outcomes: list[Outcome], item: str) -> None:
+        """Give a join its part, unless that is still to come."""
+        found = {node: outcomes[place] for node, place in part.sources}
+        if Absent.WAITING in found.values():
+            return
+        record, name = (item, part.name) if part.name is not None else tuple(item.rsplit(".", 1))
+        data = None if Absent.FAILED in found.values() else await self.runner.packing.part(part.join.node, found)
+        self.results.give(Given(part.join, record, name, data))
+
+    def _frame(
+        self, fan_out: FanOut, outcomes: list[Outcome], item: str, reads: Reads, again: Again | None
+    ) -> Frame | None:
+        step = fan_out.step
+        given = bind(step.sources, step.spec.required, outcomes) if again is None else again.given
+        if isinstance(given, Absent):
+            outcomes[step.place] = given
+            if given is not Absent.WAITING and fan_out.is_needed:
+                self._close(step, item, given)
+            return None
+        attempt, skip = (1, 0) if again is None else (again.attempt, again.position)
+        return Frame(fan_out, outcomes, item, given, attempt, skip, reads)
+
+    async def _advance(self, frame: Frame) -> None:
+        """Take the next value of a generator on."""
+        step = frame.fan_out.step
+        try:
+            if frame.values is None and not await self._open(frame):
+                return
+            assert frame.values is not None
+            value = await anext(frame.values, _END)
+            if value is not _END and frame.number >= frame.skip:
+                value = settled(step.spec, frame.given, value)
+        except BaseException as error:
+            await self._break_off(frame, error)
+            return
+        if value is _END:
+            self.frames.remove(frame)
+            if frame.fan_out.is_needed:
+                self._close(step, frame.item, frame.number)
+                self.results.count(done_count(step.spec.id), 0 if frame.finishes else 1)
+            return
+        frame.number += 1
+        if frame.number > frame.skip:
+            await self._child(frame, value)
+
+    async def _open(self, frame: Frame) -> bool:
+        """Call a generator; False when what it takes can't be read, and need not be."""
+        spec = frame.fan_out.step.spec
+        source, job = self.runner.plan.source, self.runner.job
+        found = await readable(spec, frame.given, frame.reads, source, item=frame.item, job=job)
+        if isinstance(found, Absent):
+            self.frames.remove(frame)
+            self._close(frame.fan_out.step, frame.item, found)
+            return False
+        frame.values = self.runner.nodes.fan_out(spec, found[1], frame.item, frame.attempt + self.attempt - 1)
+        return True
+
+    async def _child(self, frame: Frame, value: Any) -> None:
+        step = frame.fan_out.step
+        item = f"{frame.item}.{frame.number - 1}"
+        outcomes = frame.outcomes.copy()
+        outcomes[step.place] = value
+        if frame.fan_out.is_needed:
+            failure = await self._send(step, item, value, frame.given, frame.attempt)
+            if failure is not None:
+                await self._broken_off(frame, evolve(failure, again=evolve(failure.again, position=frame.number - 1)))
+                return
+        await self._stage(frame.fan_out.stage, outcomes, item, Reads(outcomes, frame.reads))
+
+    async def _break_off(self, frame: Frame, error: BaseException) -> None:
+        """A generator raised: the values before have gone on."""
+        step = frame.fan_out.step
+        await self._broken_off(frame, self._failure(step, frame.item, frame.given, error, frame.attempt, frame.number))
+
+    async def _broken_off(self, frame: Frame, failure: Failure) -> None:
+        step = frame.fan_out.step
+        self.frames.remove(frame)
+        if frame.values is not None:
+            await frame.values.aclose()
+        frame.outcomes[step.place] = failure.outcome
+        if not failure.is_left:
+            self._close(step, frame.item, frame.number)
+            return
+        if failure.outcome is Absent.FAILED:
+            self._close(step, frame.item, Absent.FAILED)
+        if frame.finishes:
+            await self._keep(Left(frame.left(self.entry, failure.again), failure.delay, step.spec.id, failure.error))
+        else:
+            await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes)
+
+    def _close(self, step: Step, item: str, number: int | Absent) -> None:
+        """Tell those who gather a generator's values how many there are."""
+        for join in step.closes:
+            self.results.give(Given(join, item, count=number))
+
+    async def _leave(
+        self,
+        failures: list[Failure],
+        level: tuple[str, ...],
+        item: str,
+        outcomes: list[Outcome],
+        work: Work | None = None,
+    ) -> None:
+        """Leave what failed for later, or for ever."""
+        for left in Place(self.entry, level, item, outcomes).left(failures, work):
+            await self._keep(left)
+
+    async def _keep(self, left: Left) -> None:
+        if left.delay is not None:
+            data = await self.runner.packing.work(left.work)
+            self.results.wait(loop_queue(self.runner.plan.loop.name), left.delay, data)
+        else:
+            data = await self.runner.packing.letter(left.work, left.node, left.error)
+            self.results.fail(left.node, data)
+
+    @property
+    def _is_large(self) -> bool:
+        return self.results.size > HOP_BYTES or self.results.number > MOST_IN_HOP
+
+    async def _flush(self, flush: Flush) -> None:
+        """Commit what there is, unless what is left can't be noted."""
+        if not all(frame.fan_out.is_needed for frame in self.frames):
+            return
+        await flush(self.results, [frame.left(self.entry) for frame in reversed(self.frames)])
+
+
+_END: Any = object()

@@ -1,0 +1,123 @@
+"""Work: what is left to be done on an item, as it waits for its retry, in the dead letters, or in a fan-out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from nodeflow.engine.evaluation import Absent, Branches, Outcome
+from nodeflow.errors import PayloadError
+
+
+@frozen(kw_only=True)
+class Again:
+    """A node that runs again on an item.
+
+    Args:
+        node: the node.
+        given: what it is called with, by port, constants left out.
+        attempt: which attempt this is.
+        position: how many of its values have gone on, when it is a generator.
+    """
+
+    node: str
+    given: Mapping[str, Any]
+    attempt: int = 1
+    position: int = 0
+
+    def to_data(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {"node": self.node, "input": dict(self.given), "attempt": self.attempt, "position": self.position}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Again:
+        """From how it is kept."""
+        return cls(
+            node=str(data["node"]),
+            given=dict(data["input"]),
+            attempt=int(data["attempt"]),
+            position=int(data["position"]),
+        )
+
+
+@frozen(kw_only=True)
+class Work:
+    """What is left to be done on an item.
+
+    Args:
+        item: its id.
+        entry: where it came into the loop.
+        level: the fan-outs that it stands below, behind the entry.
+        kept: what other nodes gave for it that is still needed.
+        run: the nodes that run; what takes from them runs, too. Empty for all that stand behind the entry.
+        dead: nodes that have failed for good: they don't run, but belong to what is left.
+        errors: why each of those failed.
+        finishes: whether the nodes are to finish, as their loop's input is used up.
+        in_words: whether what the nodes were given could not be kept, and stands here in words only.
+    """
+
+    item: str
+    entry: str
+    level: tuple[str, ...] = ()
+    kept: Mapping[str, Outcome] = field(factory=dict)
+    run: tuple[Again, ...] = ()
+    dead: tuple[Again, ...] = ()
+    errors: tuple[Mapping[str, Any], ...] = ()
+    finishes: bool = False
+    in_words: bool = False
+
+    def to_data(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "item": self.item,
+            "entry": self.entry,
+            "level": list(self.level),
+            "kept": {node: kept_outcome(outcome) for node, outcome in self.kept.items()},
+            "run": [each.to_data() for each in self.run],
+            "dead": [each.to_data() for each in self.dead],
+            "errors": [dict(each) for each in self.errors],
+            "finishes": self.finishes,
+            "in_words": self.in_words,
+        }
+
+    @classmethod
+    def from_data(cls, data: Any) -> Work:
+        """From how it is kept.
+
+        Raises:
+            PayloadError: it is something else.
+        """
+        try:
+            return cls(
+                item=str(data["item"]),
+                entry=str(data["entry"]),
+                level=tuple(data["level"]),
+                kept={node: outcome_of(outcome) for node, outcome in data["kept"].items()},
+                run=tuple(map(Again.from_data, data["run"])),
+                dead=tuple(map(Again.from_data, data["dead"])),
+                errors=tuple(data["errors"]),
+                finishes=bool(data["finishes"]),
+                in_words=bool(data["in_words"]),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise PayloadError("$", f"this is no work of a graph that could be gone on with ({error!r})") from error
+
+
+def kept_outcome(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as it is kept, and as it travels."""
+    if isinstance(outcome, Absent):
+        return {"absent": outcome.value}
+    return {"branches": dict(outcome.values)} if isinstance(outcome, Branches) else {"value": outcome}
+
+
+def outcome_of(data: Mapping[str, Any]) -> Outcome:
+    """An outcome from how it is kept.
+
+    Raises:
+        LookupError, ValueError: it is something else.
+    """
+    if "value" in data:
+        return data["value"]
+    return Absent(data["absent"]) if "absent" in data else Branches(data["branches"])

@@ -1,0 +1,178 @@
+"""Runs a whole graph in one process, in milliseconds, without a server; with the results that its processes give."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import anyio
+from attrs import define, field, frozen
+
+from nodeflow.engine.intake import Intake, RefusedError
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.marks import finishers
+from nodeflow.engine.packing import Packing
+from nodeflow.engine.passes import finished
+from nodeflow.engine.plan import LoopPlan, plan_loop
+from nodeflow.engine.results import Results, loop_queue, shown_letter
+from nodeflow.engine.runner import Runner
+from nodeflow.engine.work import Work
+from nodeflow.errors import UsageError
+from nodeflow.graph import Context, Graph, Kind, NodeSpec, declare_types
+from nodeflow.storage import Item
+from nodeflow.testing.memory import MemoryStore, Records
+from nodeflow.values import decode
+
+_JOB = "test"
+
+
+@frozen
+class GraphRun:
+    """What came of running a graph.
+
+    Args:
+        values: what each node gave, in order; what a logical node gave is a dict by branch.
+        failed: the dead letters, as `engine.dead_letters()` gives them.
+        pushed: what was pushed to queues that other programs read, by queue.
+    """
+
+    values: Mapping[str, list[Any]]
+    failed: list[dict[str, Any]]
+    pushed: Mapping[str, list[Any]]
+
+    def __getitem__(self, node: str) -> list[Any]:
+        """What a node gave, in order."""
+        return self.values[node]
+
+
+def run_graph(graph: Graph, inputs: Mapping[str, Iterable[Any]] | None = None) -> GraphRun:
+    """Run a whole graph in this process, without a server, to the end of its input.
+
+    Loops run one after the other, each with one process; retries don't wait for their time.
+
+    Args:
+        graph: the graph.
+        inputs: values by node: instead of what a producer would give, or as the items of a `QueueReader`.
+
+    Returns:
+        what came of it; nodes that raised are in `failed`.
+
+    Raises:
+        GraphInvalidError: the graph has problems, with all of them.
+        UsageError: `inputs` names a node that has inputs of its own, or none of the graph.
+        StoppedError: a node raised that shall stop the job.
+    """
+    run = _Run(finished(graph), {node: list(values) for node, values in (inputs or {}).items()})
+    declare_types(graph)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(run.whole)
+    with ThreadPoolExecutor(1) as elsewhere:  # a running event loop can't run another one
+        return elsewhere.submit(anyio.run, run.whole).result()
+
+
+@define
+class _Run:
+    graph: Graph
+    inputs: dict[str, list[Any]]
+    store: MemoryStore = field(factory=MemoryStore)
+    values: dict[str, list[Any]] = field(factory=dict)
+    failed: list[dict[str, Any]] = field(factory=list)
+    queues: dict[str, deque[Any]] = field(factory=dict)
+    records: Records = field(factory=Records)
+    plan: LoopPlan = field(init=False)
+    runner: Runner = field(init=False)
+    intake: Intake = field(init=False)
+
+    async def whole(self) -> GraphRun:
+        """All loops, each behind those that it takes from."""
+        self._check_inputs()
+        self.values = {spec.id: [] for spec in self.graph.nodes.values() if spec.kind is not Kind.WRITER}
+        plans = {spec.loop: plan_loop(self.graph, spec.loop) for spec in self.graph.nodes.values()}
+        done: set[str] = set()
+        while len(done) < len(plans):
+            plan = next(
+                plan
+                for plan in plans.values()
+                if plan.loop.name not in done and all(channel.source_loop in done for channel in plan.sources)
+            )
+            await self._loop(plan)
+            done.add(plan.loop.name)
+        own = {*(channel.queue for channel in plan.channels.values()), *map(loop_queue, plans)}
+        pushed = {queue: list(items) for queue, items in self.queues.items() if queue not in own}
+        return GraphRun(self.values, self.failed, pushed)
+
+    async def _loop(self, plan: LoopPlan) -> None:
+        context = Context(graph=plan.graph, node="", loop=plan.loop.name, job=_JOB, slot=f"{plan.loop.name}/0")
+        async with Nodes(plan.nodes.values(), context) as nodes:
+            packing = Packing(self.store, plan.loop.name, _JOB)
+            self.plan, self.intake = plan, Intake(plan, self.records)
+            self.runner = Runner(plan, nodes, packing, _JOB, self._note)
+            for head in plan.heads:
+                await (self._produce(head, nodes) if head.kind is Kind.PRODUCER else self._read(head))
+            await self._work()
+            for work in finishers(plan, _JOB):
+                await self._run(work)
+                await self._work()
+
+    async def _produce(self, head: NodeSpec, nodes: Nodes) -> None:
+        number = 0
+        given = self.inputs.get(head.id)
+        async for value in nodes.produce(head) if given is None else _each(given):
+            await self._run(Work(item=f"{_JOB}.{head.id}.0.{number}", entry=head.id, kept={head.id: value}))
+            number += 1
+
+    async def _read(self, head: NodeSpec) -> None:
+        queue = str(head.target.queue)
+        items = self.queues.get(queue, deque()) if queue in self.plan.channels else deque(self.inputs.get(head.id, []))
+        number = 0
+        while items:
+            item = Item(f"{queue}.{number}", items.popleft())
+            await self._run(self.intake.of_channel(head, item))
+            number += 1
+
+    async def _work(self) -> None:
+        """Do what the loop has left for later, until nothing is."""
+        waiting = self.queues.setdefault(loop_queue(self.plan.loop.name), deque())
+        while waiting:
+            results = Results()
+            try:
+                work = await self.intake.of_loop(Item("", waiting.popleft()), results)
+            except RefusedError as error:
+                raise AssertionError(str(error)) from error
+            await self.runner.run(work, results)
+            self._deliver(results)
+
+    async def _run(self, work: Work) -> None:
+        results = Results()
+        await self.runner.run(work, results)
+        self._deliver(results)
+
+    def _deliver(self, results: Results) -> None:
+        for queue, lot in results.pushes.items():
+            self.queues.setdefault(queue, deque()).extend(map(decode, lot))
+        for queue, later in results.later.items():
+            self.queues.setdefault(queue, deque()).extend(decode(data) for _, data in later)
+        self.failed += [shown_letter(decode(data)) for data in results.dead]
+        for given in results.given:
+            for notice in self.records.put(given):
+                self.queues.setdefault(loop_queue(given.join.loop), deque()).append(notice)
+
+    def _note(self, node: str, item: str, outcome: Any) -> None:
+        values = self.store.shown(outcome)
+        self.values[node] += values
+
+    def _check_inputs(self) -> None:
+        fed = [spec.id for spec in self.graph.nodes.values() if spec.kind is Kind.PRODUCER]
+        fed += [spec.id for spec in self.graph.nodes.values() if spec.kind is Kind.READER and not spec.edges]
+        if unknown := [node for node in self.inputs if node not in fed]:
+            raise UsageError(f"inputs= can't feed {unknown[0]!r}: it takes values for {', '.join(fed) or 'no node'}")
+
+
+async def _each(values: Iterable[Any]) -> Any:
+    for value in values:
+        yield value

@@ -1,0 +1,215 @@
+"""Jobs whose processes and supervisors are killed give what one clean pass gives: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.project import Project
+from tests.support import eventually
+
+pytestmark = pytest.mark.slow
+
+COUNT = 300
+SPREAD = 5
+LARGE = 25_000
+
+FLOW = f"""
+    import os, time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Graph, NonBlockingNode, ProducerNode, node
+    from nodeflow.graph import Retry
+    from nodes import Collect, QueueWriter
+
+    def mark(ctx):
+        Path("pid " + ctx.slot.replace("/", "-")).write_text(str(os.getpid()))
+
+    class Numbers(ProducerNode[int]):
+        def setup(self, ctx):
+            mark(ctx)
+        def produce(self, ctx):
+            for n in range({COUNT}):
+                time.sleep(0.002)
+                yield n
+
+    def spread(n: int):
+        yield from range({LARGE} if n == 150 else n % {SPREAD})
+
+    @node(retry=Retry(times=2, backoff=0.1))
+    class Work(BlockingNode):
+        def setup(self, ctx):
+            mark(ctx)
+        def execute(self, k: int, ctx):
+            if k == 3 and ctx.attempt == 1:
+                raise ValueError("only once")
+            time.sleep(0.0002)
+            return k * k
+
+    class Total(BlockingNode):
+        def setup(self, ctx):
+            mark(ctx)
+        def execute(self, n: int, found: list):
+            return [n, len(found), sum(found)]
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(Numbers())
+        many = graph.add(spread, n)
+    with graph.loop("b", processes=2):
+        squares = graph.add(Work(), many)
+    with graph.loop("c"):
+        total = graph.add(Total(), n, graph.add(Collect(), squares))
+        graph.add(QueueWriter("out"), total)
+"""
+
+
+def expected() -> list[list[int]]:
+    """What comes of the flow."""
+    sizes = [LARGE if n == 150 else n % SPREAD for n in range(COUNT)]
+    return [[n, size, sum(k * k for k in range(size))] for n, size in enumerate(sizes)]
+
+
+def take_results(project: Project) -> list[Any]:
+    """What the job has pushed, in order of its first member."""
+    with redis.Redis.from_url(project.url) as client:
+        key = f"{{{project.token}}}:queue:out"
+        found = [json.loads(data) for data in client.lrange(key, 0, -1)]
+        client.delete(key)
+    return sorted(found)
+
+
+def pid(project: Project, slot: str) -> int:
+    """The process of a slot, when it is there."""
+    path = project.folder / f"pid {slot}"
+    text = eventually(lambda: path.exists() and path.read_text(), within=20, what=f"{slot} is at work")
+    path.unlink()
+    return int(str(text))
+
+
+def has_begun(project: Project) -> bool:
+    """Whether results come."""
+    with redis.Redis.from_url(project.url) as client:
+        return bool(client.llen(f"{{{project.token}}}:queue:out"))
+
+
+@pytest.mark.parametrize("slot", ["a-0", "b-0", "b-1", "c-0"])
+def test_a_process_that_is_killed_is_started_again_and_the_results_are_exact(project: Project, slot: str) -> None:
+    project.write("flow.py", FLOW)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: has_begun(project), within=30, what="results come")
+        for _ in range(2):
+            os.kill(pid(project, slot), signal.SIGKILL)
+        output, errors = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 0, errors
+    assert errors.count(f"process {slot.replace('-', '/')} of loop") == 2
+    assert "was killed by SIGKILL: it is started again in" in errors
+    assert take_results(project) == expected()
+    assert f"{COUNT} items done, 0 failed" in output
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_processes_that_are_killed_at_random_leave_exact_results(project: Project, seed: int) -> None:
+    project.write("flow.py", FLOW)
+    chance = random.Random(seed)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: has_begun(project), within=30, what="results come")
+        for _ in range(8):
+            slot = chance.choice(["a-0", "b-0", "b-1", "c-0"])
+            if supervisor.poll() is None and (project.folder / f"pid {slot}").exists():
+                with suppress(ProcessLookupError):
+                    os.kill(pid(project, slot), signal.SIGKILL)
+            with_patience(supervisor, chance.uniform(0.2, 1.0))
+        _, errors = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 0, errors
+    assert take_results(project) == expected()
+
+
+def with_patience(process: subprocess.Popen[str], seconds: float) -> None:
+    """Give a process some time to go on, or to end."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_whose_supervisor_ends_goes_on_in_the_next_run(project: Project, number: signal.Signals) -> None:
+    project.write("flow.py", FLOW)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: has_begun(project), within=30, what="results come")
+        supervisor.send_signal(number)
+        supervisor.wait(20)
+    statuses = [json.loads(line)["status"] for line in project.run("jobs", "flow.py", "--json").stdout.splitlines()]
+    assert statuses == ["running" if number is signal.SIGKILL else "drained"]
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == expected()
+    (job,) = map(json.loads, project.run("jobs", "flow.py", "--json").stdout.splitlines())
+    assert (job["status"], job["runs"]) == ("done", 2)
+
+
+def test_a_job_that_is_done_is_followed_by_a_new_one(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("time.sleep(0.002)", "pass"))
+    for _ in range(2):
+        project.run("run", "flow.py", "--quiet")
+        assert take_results(project) == expected()
+    assert len(project.run("jobs", "flow.py").stdout.splitlines()) == 2
+
+
+def test_a_requeued_dead_letter_goes_on_at_its_node_and_completes_what_waits_for_it(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("ctx.attempt == 1", "not Path('mended').exists()"))
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    failed = sum(size > 3 for _, size, _ in expected())
+    assert f"{COUNT - failed} items done, {failed} failed" in done.stdout
+    assert len(take_results(project)) == COUNT - failed
+    (project.folder / "mended").touch()
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    assert len(letters) == failed
+    assert "requeued 1 dead letter" in project.run("dead-letters", "flow.py", letters[0]["letter"], "--requeue").stdout
+    assert "no dead letter" in project.run("dead-letters", "flow.py", "unknown", "--requeue", status=2).stderr
+    project.run("run", "flow.py", "--quiet", status=3)
+    assert len(take_results(project)) == 1
+    assert f"requeued {failed - 1} dead letters" in project.run("dead-letters", "flow.py", "--requeue").stdout
+    done = project.run("run", "flow.py", "--quiet")
+    assert f"{COUNT} items done, 0 failed" in done.stdout
+    assert len(take_results(project)) == failed - 1
+
+
+def test_a_node_may_stop_the_job_which_goes_on_when_it_is_mended(project: Project) -> None:
+    text = FLOW.replace("@node(retry=Retry(times=2, backoff=0.1))", "@node(on_error='stop')")
+    project.write("flow.py", text.replace("ctx.attempt == 1", "not Path('mended').exists()"))
+    done = project.run("run", "flow.py", "--quiet", status=1)
+    assert "node 'work' stopped the job on item" in done.stderr
+    assert "ValueError: only once" in done.stderr
+    shown = project.run("jobs", "flow.py").stdout
+    assert "stopped" in shown
+    (project.folder / "mended").touch()
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == expected()
+
+
+def test_a_slot_that_only_dies_is_given_up_with_the_reason(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("time.sleep(0.0002)", "os._exit(7)"))
+    done = project.run("run", "flow.py", "--quiet", status=1)
+    assert "exited with status 7, for the 5th time in a row without having done anything" in done.stderr
+    with redis.Redis.from_url(project.url) as client:
+        client.delete(*client.keys(f"*{project.token}*"))
+
+
+def test_an_item_that_kills_its_process_goes_to_the_dead_letters_and_all_others_come_through(
+    project: Project, tmp_path: Path
+) -> None:
+    text = FLOW.replace("time.sleep(0.0002)", "k == 20_000 and os._exit(7)")
+    project.write("flow.py", text)
+    done = project.run("run", "flow.py", "--quiet", status=0)
+    assert take_results(project) == [each for each in expected() if each[0] != 150]
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert letter["input"]["queue_spread_work"]["value"] == 20_000
+    assert "process b/" in done.stderr
+    project.run("dead-letters", "flow.py", "--clear")
