@@ -107,10 +107,11 @@ def _lonely_state(graph: Graph) -> Iterator[str]:
 def _unshared_producers(graph: Graph) -> Iterator[str]:
     for spec in _of(graph, Kind.PRODUCER):
         processes = graph.loops[spec.loop].processes
-        if processes > 1:
+        if processes > 1 and not spec.options.shardable:
             yield (
                 f"{spec.location}: producer {spec.id!r} would yield the same values in each of the {processes} "
-                f"processes of loop {spec.loop!r}: put it into a loop with processes=1"
+                f"processes of loop {spec.loop!r}: put it into a loop with processes=1, or let it give its part of "
+                "them, ctx.shard of ctx.shards, and mark it with @node(shardable=True)"
             )
 
 

@@ -74,7 +74,7 @@ def jobs(file: File, json: Json = False) -> None:
         done = sum(count.done for count in record.nodes.values())
         failed = sum(count.failed for count in record.nodes.values())
         counts = f"  {done:,} done, {failed:,} failed in all nodes" if record.nodes else ""
-        deaths = f"  {plural(record.deaths, 'process')} died" if record.deaths else ""
+        deaths = f"  {plural(record.deaths, 'death')}" if record.deaths else ""
         typer.echo(
             f"{record.id}  {record.status.value:8} {record.started:%Y-%m-%d %H:%M:%S}"
             f"  process {record.pid} on {record.host}{counts}{deaths}"

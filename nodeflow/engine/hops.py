@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Absent
-from nodeflow.engine.marks import committed_count
+from nodeflow.engine.marks import committed_count, epoch_mark
 from nodeflow.engine.results import Given, Results, loop_queue
 from nodeflow.storage import Changes, DataStore, Gathered, Item, Lease, Part
 
@@ -24,12 +24,14 @@ class Hops:
         loop: the loop's name.
         job: the job's id.
         slot: the process's slot.
+        epoch: that of the slot since this process has it.
     """
 
     store: DataStore
     loop: str
     job: str
     slot: int
+    epoch: int
     _marks: dict[str, int] = field(factory=dict, init=False)
 
     def expect(self, mark: str, value: int) -> None:
@@ -64,9 +66,12 @@ class Hops:
                 **{name: number for name, number in results.counts.items() if number},
                 committed_count(self.loop, self.slot): 1,
             },
-            expected={mark: self._marks[mark] for mark in results.marks if mark in self._marks},
+            expected={
+                epoch_mark(self.loop, self.slot): self.epoch,
+                **{mark: self._marks[mark] for mark in results.marks if mark in self._marks},
+            },
             marks=results.marks,
-            fields={PROGRESS: results.progress} if results.progress else {},
+            fields={**results.states, **({PROGRESS: results.progress} if results.progress else {})},
             parts=[_part(each) for each in results.given],
             gathered=[Gathered(join=join, item=item, names=names) for join, item, names in results.gathered],
         )

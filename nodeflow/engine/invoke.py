@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from attrs import evolve
 
+from nodeflow.engine.state import States
 from nodeflow.errors import GraphError
 from nodeflow.graph import Context, Node, NodeSpec
+from nodeflow.values import encode
 
 
 class Nodes:
@@ -24,12 +26,18 @@ class Nodes:
     Args:
         specs: the nodes.
         context: what all of them have in common.
+        states: what they remember; None for nothing so far.
 
     Raises:
         GraphError: an instance can't be copied.
     """
 
-    def __init__(self, specs: Iterable[NodeSpec], context: Context) -> None:
+    def __init__(self, specs: Iterable[NodeSpec], context: Context, states: States | None = None) -> None:
+        self.states = states or States()
+        self.partition = 0
+        """In which partition the items are that nodes are called with."""
+        self.pushed: list[tuple[str, bytes]] = []
+        """What nodes have pushed, encoded, and to which queue."""
         self._specs = list(specs)
         self._contexts = {spec.id: evolve(context, node=spec.id, loop=spec.loop) for spec in self._specs}
         self._live = {spec.id: evolve(spec, target=_fresh(spec)) for spec in self._specs}
@@ -71,15 +79,43 @@ class Nodes:
         """Run a generator node; the arguments are those of `call`."""
         return each_of(lambda: self._start(spec, given, item, attempt))
 
-    def produce(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
-        """The values of a producer; a function without inputs is one, of one value unless it is a generator."""
+    def produce(self, spec: NodeSpec, seek: Callable[[], int] | None = None) -> AsyncGenerator[Any, None]:
+        """The values of a producer; a function without inputs is one, of one value unless it is a generator.
+
+        Args:
+            spec: the producer.
+            seek: called when it asks for its position; gives that.
+        """
+        context = evolve(self._contexts[spec.id], seek=seek)
+        live = self._live[spec.id]
         if isinstance(spec.target, Node):
-            return each_of(lambda: self._live[spec.id].function(self._contexts[spec.id]))
-        return self.fan_out(spec, {}) if spec.fans_out else _single(lambda: self.call(spec, {}))
+            return each_of(lambda: live.function(context))
+        given = {**spec.constants, **({spec.context_port: context} if spec.context_port else {})}
+        if spec.fans_out:
+            return each_of(lambda: _called(live, given))
+        return _single(lambda: _result(live, given))
 
     def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
-        return _unless_none(lambda: self._live[spec.id].target.finish(self._contexts[spec.id]))
+        context = self._context(spec, "", 1)
+        return _unless_none(lambda: self._live[spec.id].target.finish(context))
+
+    def undo(self, spec: NodeSpec) -> None:
+        """Forget what a node did beside giving a value: it raised."""
+        self.pushed.clear()
+        self.states.of(spec.id, self.partition).undo()
+
+    def _context(self, spec: NodeSpec, item: str, attempt: int) -> Context:
+        return evolve(
+            self._contexts[spec.id],
+            item_id=item,
+            attempt=attempt,
+            state=self.states.of(spec.id, self.partition),
+            push=self._push,
+        )
+
+    def _push(self, queue: str, value: Any) -> None:
+        self.pushed.append((queue, encode(value)))
 
     def simple(self, spec: NodeSpec) -> Callable[[Any], Any] | None:
         """What is called with the value of a node's only input; None when there is more to a call of it."""
@@ -97,14 +133,22 @@ class Nodes:
         return partial(live.function, **spec.constants) if spec.constants else live.function
 
     def _start(self, spec: NodeSpec, given: Mapping[str, Any], item: str, attempt: int) -> Any:
-        live = self._live[spec.id]
         arguments = {**spec.constants, **given}
         if spec.context_port:
-            arguments[spec.context_port] = evolve(self._contexts[spec.id], item_id=item, attempt=attempt)
-        if spec.positional:
-            positional = [arguments.pop(port) for port in spec.positional if port in arguments]
-            return live.function(*positional, **arguments)
-        return live.function(**arguments)
+            arguments[spec.context_port] = self._context(spec, item, attempt)
+        return _called(self._live[spec.id], arguments)
+
+
+def _called(live: NodeSpec, arguments: dict[str, Any]) -> Any:
+    if live.positional:
+        positional = [arguments.pop(port) for port in live.positional if port in arguments]
+        return live.function(*positional, **arguments)
+    return live.function(**arguments)
+
+
+async def _result(live: NodeSpec, arguments: dict[str, Any]) -> Any:
+    with no_stray_cancellation():
+        return no_generator(live, await awaited(_called(live, arguments)))
 
 
 def no_generator(spec: NodeSpec, result: Any) -> Any:

@@ -11,6 +11,7 @@ from nodeflow.engine.marks import closed_mark, finished_mark
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.results import loop_queue
+from nodeflow.engine.state import state_hash
 from nodeflow.graph import Graph
 from nodeflow.storage import DataStore, joins_hash
 
@@ -99,7 +100,8 @@ class JobBook:
         await self.store.ledger(record.id).unmark(marks)
 
     async def _forget(self, record: JobRecord) -> None:
-        hashes = [PROGRESS, *(joins_hash(node) for node in self.graph.nodes)]
+        nodes = self.graph.nodes
+        hashes = [PROGRESS, *map(joins_hash, nodes), *(state_hash(node, 0) for node in nodes)]
         await self.store.ledger(record.id).remove(hashes)
 
 

@@ -15,17 +15,18 @@ from attrs import define, field, frozen
 from nodeflow.engine.hops import Hops
 from nodeflow.engine.intake import Intake, RefusedError
 from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.marks import end_mark, finishers, loop_end, position_mark
+from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, position_mark
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.progress import InParts
 from nodeflow.engine.results import Results, loop_queue
 from nodeflow.engine.runner import Runner
+from nodeflow.engine.state import State, States, state_hash
 from nodeflow.engine.way import HOP_BYTES
 from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
-from nodeflow.storage import DataStore, Item, Lease
+from nodeflow.storage import DataStore, Item, Lease, Ledger
 
 WorkOf = Callable[[Item, Results], Awaitable[Work]]
 
@@ -67,6 +68,12 @@ class Post:
         return f"{self.plan.loop.name}/{self.slot}"
 
 
+async def _states(plan: LoopPlan, ledger: Ledger) -> States:
+    """What the nodes of a loop remember, as it was saved."""
+    names = [state_hash(spec.id, 0) for spec in plan.nodes.values() if spec.takes_context]
+    return States({name: State.load(name, await ledger.table(name)) for name in names})
+
+
 async def run_loop(post: Post, drain: anyio.Event) -> bool:
     """Run a process's part of a loop until its input is used up, or until it is told to drain.
 
@@ -78,14 +85,24 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
         whether the input is used up, and the loop closed.
     """
     plan = post.plan
-    context = Context(graph=plan.graph, node="", loop=plan.loop.name, job=post.job, slot=post.name)
-    async with Nodes(plan.nodes.values(), context) as nodes:
+    context = Context(
+        graph=plan.graph,
+        node="",
+        loop=plan.loop.name,
+        job=post.job,
+        slot=post.name,
+        shard=post.slot,
+        shards=plan.loop.processes,
+    )
+    ledger = post.store.ledger(post.job)
+    epoch = await ledger.begin(epoch_mark(plan.loop.name, post.slot))
+    states = await _states(plan, ledger)
+    async with Nodes(plan.nodes.values(), context, states) as nodes:
         packing = Packing(post.store, plan.loop.name, post.job)
-        ledger = post.store.ledger(post.job)
         worker = _Worker(
             post,
             Runner(plan, nodes, packing, post.job),
-            Hops(post.store, plan.loop.name, post.job, post.slot),
+            Hops(post.store, plan.loop.name, post.job, post.slot, epoch),
             Intake(plan, ledger),
             InParts(ledger, packing),
             drain,
@@ -108,6 +125,7 @@ class _Worker:
     is_closed: bool = False
     _turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
     """Held by the head whose items go through the loop."""
+    _outboxes: list[Outbox] = field(factory=list, init=False)
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
@@ -117,6 +135,7 @@ class _Worker:
             return
         producing = _Producing(self, head, at, end, known.get(at, 0))
         self.hops.expect(at, producing.position)
+        self._outboxes.append(producing.outbox)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(producing.outbox.run)
             async with anyio.create_task_group() as pulling:
@@ -155,6 +174,8 @@ class _Worker:
             async with leasing as lease:
                 if lease:
                     async with self._turn:
+                        for outbox in self._outboxes:  # what nodes remember of its items is in these already
+                            await outbox.flush()
                         batch = _Batch(self, lease, work_of)
                         most = await batch.run(most)
                     continue
@@ -170,6 +191,7 @@ class _Producing:
     at: str
     end: str
     position: int
+    has_sought: bool = field(default=False, init=False)
     outbox: Outbox = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -177,9 +199,12 @@ class _Producing:
 
     async def run(self) -> None:
         """Take its values through the loop, from its position on."""
-        number = 0
-        async with aclosing(self.worker.runner.nodes.produce(self.head)) as values:
+        first = 0 if not self.head.options.live else self.position
+        number = first
+        async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
             async for value in _named(self.head, values):
+                if self.has_sought and number == first:
+                    number = self.position
                 if number >= self.position:
                     with anyio.CancelScope(shield=True):
                         await self._handle(value, number)
@@ -188,6 +213,10 @@ class _Producing:
                     await anyio.lowlevel.checkpoint()
         self.outbox.results.marks[self.end] = 1
         await self.outbox.end()
+
+    def _seek(self) -> int:
+        self.has_sought = True
+        return self.position
 
     async def _handle(self, value: Any, number: int) -> None:
         item = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"

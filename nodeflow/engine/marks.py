@@ -14,6 +14,11 @@ def position_mark(producer: str, shard: int) -> str:
     return f"at:{producer}/{shard}"
 
 
+def epoch_mark(loop: str, slot: int) -> str:
+    """How often a process has taken a slot: the hops of those before are refused."""
+    return f"epoch:{loop}/{slot}"
+
+
 def end_mark(head: str, shard: int) -> str:
     """That a producer has no more values."""
     return f"end:{head}/{shard}"

@@ -48,7 +48,8 @@ class Outbox:
     async def flush(self) -> None:
         """Commit what there is now, also within an item."""
         async with self._committing:
-            await self._commit(self.results.take())
+            if not self.results.is_empty:
+                await self._commit(self.results.take())
 
     @property
     def is_due(self) -> bool:

@@ -13,7 +13,7 @@ from nodeflow.engine.stages import Write
 from nodeflow.engine.work import Again, Work, kept_outcome
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.storage import joins_hash
-from nodeflow.values import RefValue
+from nodeflow.values import Encoded, RefValue
 
 
 class Store(Protocol):
@@ -86,6 +86,14 @@ class Packing:
             BlobStoreError: it is large, and its blob can't be written.
         """
         return await self.store.prepare(loop_queue(self.loop), (await self.kept_work(work)).to_data())
+
+    async def field(self, name: str, data: bytes) -> bytes:
+        """What is saved in a field of a hash of the job, of a value that is encoded already; as `part`."""
+        return await self.store.prepare_field(self.job, name, Encoded(data))
+
+    async def foreign(self, queue: str, data: bytes) -> bytes:
+        """What is pushed to a queue that other programs read, of a value that is encoded already; as `push`."""
+        return await self.store.prepare(queue, Encoded(data))
 
     async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
         """The dead letter of an item on which a node raised; what can't be kept of its input stands there in words."""

@@ -66,6 +66,7 @@ class Results:
         gathered: the records of joins that are over: the join, the item, and the names of the parts.
         counts: what to add to the job's ledger.
         marks: what marks of the ledger become.
+        states: what nodes remember from now on, by hash and field; None for what is removed.
         progress: how far items are whose values are committed in parts, encoded; None where that is over.
         size: how many bytes all that has.
     """
@@ -77,6 +78,7 @@ class Results:
     gathered: list[tuple[str, str, list[str]]] = field(factory=list)
     counts: dict[str, int] = field(factory=dict)
     marks: dict[str, int] = field(factory=dict)
+    states: dict[str, dict[str, bytes | None]] = field(factory=dict)
     progress: dict[str, bytes | None] = field(factory=dict)
     size: int = 0
 
@@ -103,6 +105,11 @@ class Results:
         """Add what goes into the record of a join."""
         self.given.append(given)
         self.size += len(given.data or b"")
+
+    def remember(self, name: str, field: str, data: bytes | None) -> None:
+        """Add what a node remembers from now on in a field of a hash."""
+        self.states.setdefault(name, {})[field] = data
+        self.size += len(data or b"")
 
     def count(self, name: str, increment: int = 1) -> None:
         """Add to a count of the job."""

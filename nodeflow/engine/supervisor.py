@@ -19,7 +19,7 @@ from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.marks import closed_mark, committed_count
 from nodeflow.engine.plan import channels_of
-from nodeflow.engine.process import STOPPED, USED_UP, Order
+from nodeflow.engine.process import STOPPED, Order
 from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.results import done_count, failed_count
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError
@@ -128,7 +128,7 @@ class Supervisor:
                 with anyio.CancelScope(shield=True):
                     child.kill()
                     await child.process.aclose()
-            if await self._has_done_its_part(child, status):
+            if await self._is_over(loop):
                 return
             marks = await self.store.ledger(self._record.id).read()
             before, committed = committed, marks.get(committed_count(loop, slot), 0)
@@ -164,12 +164,11 @@ class Supervisor:
             settings=settings | {"folder": str(settings["folder"])},
         )
 
-    async def _has_done_its_part(self, child: Child, status: int) -> bool:
-        """Whether a process ended as it should; a node may end it at any time, with whatever status."""
+    async def _is_over(self, loop: str) -> bool:
+        """Whether a loop needs no process any more; a node may end one at any time, with whatever status."""
         if self._signals or self._failure is not None:
             return True
-        marks = await self.store.ledger(self._record.id).read()
-        return status == USED_UP and closed_mark(child.order.loop) in marks
+        return closed_mark(loop) in await self.store.ledger(self._record.id).read()
 
     async def _stop_children(self) -> None:
         """Let all children drain, for a few seconds; then end those that are still there."""
@@ -227,7 +226,7 @@ class Supervisor:
         await self._close(progress, is_done=is_done)
         if self._signals > 1 and not is_done:
             raise JobError(f"job {self._record.id} was ended at once by a second signal")
-        if self._failure is not None:
+        if self._failure is not None and not is_done:
             raise self._failure
         return JobResult(
             job=self._record.id,

@@ -41,6 +41,12 @@ class Packer(Protocol):
     async def work(self, work: Work) -> bytes:
         """Work that is left for later."""
 
+    async def field(self, name: str, data: bytes) -> bytes:
+        """What is saved in a field of a hash of the job."""
+
+    async def foreign(self, queue: str, data: bytes) -> bytes:
+        """What is pushed to a queue that other programs read."""
+
     async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
         """The dead letter of an item on which a node raised."""
 
@@ -196,12 +202,34 @@ class Way:
             return failure
         return None
 
-    @staticmethod
+    async def _remember(self, spec: NodeSpec) -> None:
+        """Have the hop save what a node remembers, and push what it has pushed.
+
+        Raises:
+            PayloadError: something of it can't be kept, or sent.
+            BlobStoreError: it is large, and its blob can't be written.
+        """
+        nodes, packing = self.runner.nodes, self.runner.packing
+        state = nodes.states.of(spec.id, nodes.partition)
+        changes = {
+            name: None if data is None else await packing.field(state.name, data)
+            for name, data in state.changes().items()
+        }
+        pushes = [(queue, await packing.foreign(queue, value)) for queue, value in nodes.pushed]
+        state.keep()
+        nodes.pushed.clear()
+        for queue, value in pushes:
+            self.results.push(queue, value)
+        for name, saved in changes.items():
+            self.results.remember(state.name, name, saved)
+
     def _failure(
-        step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
+        self, step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
     ) -> Failure:
         if not is_nodes_own(error):
             raise error
+        if step.spec.takes_context:
+            self.runner.nodes.undo(step.spec)
         again = Again(node=step.spec.id, given=given, attempt=attempt, position=position)
         return Failure.of(step.spec, item, again, error)
 
@@ -210,15 +238,17 @@ class Way:
     ) -> Failure | None:
         """Give what a node gave to its queues, to all or to none; the failure of one whose output can't travel."""
         pushes = []
-        for write in step.writes:
-            try:
+        try:
+            for write in step.writes:
                 data = await self._packed(step, write, item, outcome)
-            except BaseException as error:  # whatever a value does when it is looked at
-                if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
-                    raise
-                return self._failure(step, item, given, error, attempt)
-            if data is not None:
-                pushes.append((write.queue, data))
+                if data is not None:
+                    pushes.append((write.queue, data))
+            if step.spec.takes_context:
+                await self._remember(step.spec)
+        except BaseException as error:  # whatever a value does when it is looked at
+            if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
+                raise
+            return self._failure(step, item, given, error, attempt)
         for queue, data in pushes:
             self.results.push(queue, data)
         if self.runner.watch is not None:
@@ -281,6 +311,8 @@ class Way:
             return
         if value is _END:
             self.frames.remove(frame)
+            if step.spec.takes_context:
+                await self._remember(step.spec)
             if frame.fan_out.is_needed:
                 self._close(step, frame.item, frame.number)
                 self.results.count(done_count(step.spec.id), 0 if frame.finishes else 1)

@@ -17,6 +17,7 @@ _SHAPES = {
     Kind.BLOCKING: '["{}"]',
     Kind.NON_BLOCKING: '[["{}"]]',
     Kind.LOGICAL: '{{"{}"}}',
+    Kind.COLLECT: '[/"{}"/]',
     Kind.READER: '[/"{}"\\]',
     Kind.WRITER: '[\\"{}"/]',
 }

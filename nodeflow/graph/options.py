@@ -28,12 +28,16 @@ class Options:
         on_blob_error: what becomes of an output whose blob can't be written or read.
         retry: how often it is tried again on an item on which it raised; None is never.
         on_error: what becomes of an item on which it raised for the last time.
+        live: whether a producer's values come once only, as a clock's.
+        shardable: whether a producer gives a part of its values in each process.
     """
 
     id: str | None = None
     on_blob_error: OnBlobError = "fail"
     retry: Retry | None = None
     on_error: str = DEAD_LETTER
+    live: bool = False
+    shardable: bool = False
 
     @property
     def error_branch(self) -> str | None:
@@ -50,6 +54,8 @@ def node(
     on_blob_error: OnBlobError = "fail",
     retry: Retry | None = None,
     on_error: str = DEAD_LETTER,
+    live: bool = False,
+    shardable: bool = False,
 ) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
@@ -59,6 +65,8 @@ def node(
     on_blob_error: OnBlobError = "fail",
     retry: Retry | None = None,
     on_error: str = DEAD_LETTER,
+    live: bool = False,
+    shardable: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark a function, or a node class, as a node and give it options; a function stays one, which a test calls.
 
@@ -72,6 +80,10 @@ def node(
             looked at and requeued; with "skip" the node counts as skipped; "stop" stops the job, and the item stays
             where it was; anything else is the name of a branch on which the error goes on, as a dict with `item`,
             `node`, `input` and `error`.
+        live: for a producer whose values come once only, as those of a clock or a socket: it is not run from its
+            beginning after a restart, and what was not committed is gone. Any other must give the same values again,
+            or begin behind `ctx.position`.
+        shardable: for a producer that gives its part of the values, `ctx.shard` of `ctx.shards`, in each process.
 
     Raises:
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
@@ -86,7 +98,12 @@ def node(
             raise GraphError(f"retry takes a Retry(…), not {retry!r}")
         if not isinstance(on_error, str) or not on_error:
             raise GraphError(f"on_error takes 'dead_letter', 'skip', 'stop' or the name of a branch, not {on_error!r}")
-    options = Options(id=id, on_blob_error=on_blob_error, retry=retry, on_error=on_error)
+        for name, flag in {"live": live, "shardable": shardable}.items():
+            if not isinstance(flag, bool):
+                raise GraphError(f"{name} is True or False, not {flag!r}")
+    options = Options(
+        id=id, on_blob_error=on_blob_error, retry=retry, on_error=on_error, live=live, shardable=shardable
+    )
 
     def carry(function: F) -> F:
         _attach(function, options, where)

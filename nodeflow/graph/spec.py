@@ -113,10 +113,15 @@ class NodeSpec:
         """Whether it feeds its loop."""
         return self.kind in (Kind.PRODUCER, Kind.READER)
 
-    @property
+    @cached_property
     def has_finish(self) -> bool:
         """Whether it has something to do when its loop's input is used up."""
         return isinstance(self.target, Node) and type(self.target).finish is not Node.finish
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether it may remember something, or push to other queues."""
+        return self.context_port is not None or self.has_finish
 
     @cached_property
     def function(self) -> Callable[..., Any]:

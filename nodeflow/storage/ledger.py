@@ -53,6 +53,11 @@ class Ledger:
         fields = await self._connection.call("HGETALL", self._keys.job(self.job), operation=operation)
         return {field.decode(): int(value) for field, value in zip(fields[::2], fields[1::2], strict=True)}
 
+    async def begin(self, mark: str) -> int:
+        """Make a mark one more, so that no hop which expects what it was before is done any more; what it is now."""
+        operation = f"take over {mark} of job {self.job}"
+        return int(await self._connection.call("HINCRBY", self._keys.job(self.job), mark, 1, operation=operation))
+
     async def fields(self, name: str, fields: Sequence[str]) -> list[Any]:
         """The values of some fields of a hash of the job; None for one that isn't there.
 
@@ -64,6 +69,23 @@ class Ledger:
         key = self._keys.job_hash(self.job, name)
         found = await self._connection.call("HMGET", key, *fields, operation=f"read {name} of job {self.job}")
         return [await self._payloads.unpack(data, key) if data else None for data in found]
+
+    async def table(self, name: str) -> dict[str, Any]:
+        """All fields of a hash of the job; the server is never held up (HSCAN).
+
+        Raises:
+            PayloadError: one can't be read.
+        """
+        key = self._keys.job_hash(self.job, name)
+        found: dict[str, Any] = {}
+        cursor = -1
+        while cursor != 0:
+            command = ("HSCAN", key, max(cursor, 0), "COUNT", 1_000)
+            reply, fields = await self._connection.call(*command, operation=f"read {name} of job {self.job}")
+            cursor = int(reply)
+            for field, data in zip(fields[::2], fields[1::2], strict=True):
+                found[field.decode()] = await self._payloads.unpack(data, key)
+        return found
 
     async def parts(self, join: str, item: str, names: Sequence[str]) -> list[Any]:
         """The parts of a record; None for one that is dead or isn't there."""

@@ -154,6 +154,68 @@ def test_a_job_whose_supervisor_ends_goes_on_in_the_next_run(project: Project, n
     assert (job["status"], job["runs"]) == ("done", 2)
 
 
+STATE = """
+    import os, time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Context, Graph, ProducerNode, node
+    from nodes import QueueWriter
+
+    def mark(ctx):
+        Path("pid " + ctx.slot.replace("/", "-")).write_text(str(os.getpid()))
+
+    @node(shardable=True)
+    class Numbers(ProducerNode[int]):
+        def setup(self, ctx):
+            mark(ctx)
+        def produce(self, ctx):
+            first = ctx.position if ctx.shard else 0  # one seeks, one doesn't
+            for n in range(first * ctx.shards + ctx.shard, 2000, ctx.shards):
+                time.sleep(0.001)
+                yield n
+
+    class Tally(BlockingNode):
+        def setup(self, ctx):
+            mark(ctx)
+        def execute(self, n: int, ctx: Context):
+            ctx.state[n % 7] = ctx.state.get(n % 7, 0) + n
+            ctx.state.setdefault("seen", []).append(n % 10)
+            ctx.push("seen", n)
+            if n % 100 == 99:
+                raise ValueError(n)
+            yield from ()
+        def finish(self, ctx):
+            for key, value in ctx.state.items():
+                yield [str(key), value if key != "seen" else len(value)]
+
+    graph = Graph("TOKEN")
+    with graph.loop("a", processes=2):
+        n = graph.add(Numbers())
+    with graph.loop("b"):
+        tally = graph.add(Tally(), n)
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), tally)
+"""
+
+
+@pytest.mark.parametrize("slot", ["a-0", "a-1", "b-0"])
+def test_states_positions_and_pushes_are_exact(project: Project, slot: str) -> None:
+    project.write("flow.py", STATE)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        for _ in range(3):
+            with suppress(ProcessLookupError):
+                os.kill(pid(project, slot), signal.SIGKILL)
+        _, errors = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 3, errors
+    good = [n for n in range(2000) if n % 100 != 99]
+    sums = [[str(r), sum(n for n in good if n % 7 == r)] for r in range(7)]
+    assert take_results(project) == [*sums, ["seen", len(good)]]
+    with redis.Redis.from_url(project.url) as client:
+        key = f"{{{project.token}}}:queue:seen"
+        assert sorted(json.loads(data) for data in client.lrange(key, 0, -1)) == good
+        client.delete(key)
+    assert "removed 20 dead letters" in project.run("dead-letters", "flow.py", "--clear").stdout
+
+
 def test_a_job_that_is_done_is_followed_by_a_new_one(project: Project) -> None:
     project.write("flow.py", FLOW.replace("time.sleep(0.002)", "pass"))
     for _ in range(2):

@@ -120,7 +120,7 @@ async def test_what_came_back_and_cannot_be_read_is_a_dead_letter(
 @pytest.mark.parametrize("way", ["given back", "an error"])
 async def test_the_largest_item_that_can_be_pushed_can_come_back_too(store: DataStore, way: str) -> None:
     await store.queue.push("jobs", "x" * 998)
-    for _ in range(3):
+    for _ in range(2):
         async with store.queue.lease("jobs", timeout=0) as lease:
             assert [len(item.value) for item in lease] == [998]
             await lease.give_back("" if way == "given back" else "no" * 900)

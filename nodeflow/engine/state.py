@@ -1,0 +1,154 @@
+"""What nodes remember: in memory while the process lives, and each change in the hop of the item that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from nodeflow.errors import PayloadError
+from nodeflow.values import decode, encode
+
+_UNCHANGEABLE = (str, int, float, bool, type(None), bytes)
+_NOTHING: Any = object()
+
+
+def state_hash(node: str, partition: int) -> str:
+    """The job's hash of what a node remembers in a partition."""
+    return f"state:{node}:{partition}"
+
+
+@frozen
+class _Before:
+    """What a key held before the item: the value itself where nobody can change it, else its bytes."""
+
+    value: Any
+    data: bytes | None
+
+    @classmethod
+    def of(cls, value: Any) -> _Before:
+        if value is _NOTHING or type(value) in _UNCHANGEABLE:
+            return cls(value, None)
+        return cls(None, encode(value))
+
+    def restored(self) -> Any:
+        return self.value if self.data is None else decode(self.data)
+
+
+@define(eq=False)
+class State(MutableMapping[Any, Any]):
+    """What one node remembers in one partition, by key.
+
+    Args:
+        name: the job's hash in which it is saved.
+        values: what it is now: by the key when that is a str, else by the key's bytes.
+    """
+
+    name: str
+    _values: dict[str | bytes, Any] = field(factory=dict)
+    _touched: dict[str | bytes, _Before] = field(factory=dict, init=False)
+
+    @classmethod
+    def load(cls, name: str, fields: Mapping[str, Any]) -> State:
+        """What was saved, by field."""
+        return cls(name, {_inner(decode(field.encode())): value for field, value in fields.items()})
+
+    def __getitem__(self, key: Any) -> Any:
+        inner = key if type(key) is str else encode(key)
+        value = self._values[inner]
+        if type(value) not in _UNCHANGEABLE and inner not in self._touched:
+            self._touched[inner] = _Before.of(value)
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        inner = self._touch(key)
+        self._values[inner] = value
+
+    def __delitem__(self, key: Any) -> None:
+        if key not in self:
+            raise KeyError(key)
+        del self._values[self._touch(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return _inner(key) in self._values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([inner if isinstance(inner, str) else decode(inner) for inner in self._values])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"State({dict(self.items())!r})"
+
+    def _touch(self, key: Any) -> str | bytes:
+        inner = _inner(key)
+        if inner not in self._touched:
+            self._touched[inner] = _Before.of(self._values.get(inner, _NOTHING))
+        return inner
+
+    def changes(self) -> dict[str, bytes | None]:
+        """What has changed since `keep` or `undo` was called last, by field; None for what was removed.
+
+        Raises:
+            PayloadError: something can't be kept; with its key.
+        """
+        if not self._touched:
+            return {}
+        found: dict[str, bytes | None] = {}
+        for inner, before in self._touched.items():
+            value = self._values.get(inner, _NOTHING)
+            if value is _NOTHING:
+                if before.value is not _NOTHING:
+                    found[_field(inner)] = None
+                continue
+            try:
+                data = encode(value)
+            except PayloadError as error:
+                shown = inner if isinstance(inner, str) else decode(inner)
+                raise PayloadError(f"ctx.state[{shown!r}]{error.path.removeprefix('$')}", error.reason) from error
+            if before.value is _NOTHING or data != (before.data or encode(before.value)):
+                found[_field(inner)] = data
+        return found
+
+    def keep(self) -> None:
+        """Note that what has changed will be saved."""
+        self._touched.clear()
+
+    def undo(self) -> None:
+        """Put back what has changed since `keep` was called last."""
+        for inner, before in self._touched.items():
+            if before.value is _NOTHING:
+                self._values.pop(inner, None)
+            else:
+                self._values[inner] = before.restored()
+        self._touched.clear()
+
+
+def _inner(key: Any) -> str | bytes:
+    return key if type(key) is str else encode(key)
+
+
+def _field(inner: str | bytes) -> str:
+    return (encode(inner) if isinstance(inner, str) else inner).decode()
+
+
+@define(eq=False)
+class States:
+    """What the nodes of a loop remember, in the partitions of one process.
+
+    Args:
+        saved: gives what was saved, by the name of its hash.
+    """
+
+    saved: Mapping[str, State] = field(factory=dict)
+    make: Callable[[str], State] = field(default=State)
+    _known: dict[str, State] = field(factory=dict, init=False)
+
+    def of(self, node: str, partition: int = 0) -> State:
+        """What a node remembers in a partition."""
+        name = state_hash(node, partition)
+        if name not in self._known:
+            self._known[name] = self.saved.get(name) or self.make(name)
+        return self._known[name]

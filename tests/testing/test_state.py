@@ -1,0 +1,151 @@
+"""What nodes remember and push: saved with the item, put back when the node raises."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nodeflow.engine.state import State
+from nodeflow.errors import PayloadError, UsageError
+from nodeflow.graph import BlockingNode, Context, Graph, node
+from nodeflow.testing import GraphRun, run_graph
+
+
+def numbers() -> Iterator[int]:
+    yield from range(6)
+
+
+def run(node: Any) -> GraphRun:
+    graph = Graph("g")
+    graph.add(node, graph.add(numbers), id="node")
+    return run_graph(graph)
+
+
+def test_a_node_remembers_by_key_and_tells_it_at_the_end() -> None:
+    class Tally(BlockingNode):
+        def execute(self, n: int, ctx: Context) -> Iterator[None]:
+            ctx.state[n % 2] = ctx.state.get(n % 2, 0) + n
+            yield from ()
+
+        def finish(self, ctx: Context) -> list[tuple[Any, Any]]:
+            return sorted(ctx.state.items())
+
+    assert run(Tally())["node"] == [[(0, 6), (1, 9)]]
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "set": lambda state: state.update(a=2),
+    "removed": lambda state: state.pop("a"),
+    "new": lambda state: state.update(b=1),
+    "changed in place": lambda state: state["list"].append(2),
+    "removed and set": lambda state: (state.pop("a"), state.update(a=5)),
+    "deep": lambda state: state["deep"]["x"].update(y=1),
+    "all": lambda state: state.clear(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_node_changed_is_put_back_when_it_raises(change: str) -> None:
+    seen = []
+
+    def fragile(n: int, ctx: Context) -> None:
+        if n == 0:
+            ctx.state.update({"a": 1, "list": [1], "deep": {"x": {}}, (1, "t"): None})
+        if n == 2:
+            CHANGES[change](ctx.state)
+            raise ValueError
+        seen.append(copy.deepcopy(dict(ctx.state)))
+
+    assert len(run(fragile).failed) == 1
+    assert seen == [{"a": 1, "list": [1], "deep": {"x": {}}, (1, "t"): None}] * 5
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_only_what_changed_is_saved(change: str) -> None:
+    state = State("hash")
+    state.update({"a": 1, "list": [1], "deep": {"x": {}}, **{f"k{n}": n for n in range(1_000)}})
+    assert len(state.changes()) == 1_003
+    state.keep()
+    assert state["a"] == 1
+    assert state["list"] == [1]
+    assert state.changes() == {}
+    CHANGES[change](state)
+    assert len(state.changes()) == (1_003 if change == "all" else 1)
+    saved = {name: data for name, data in state.changes().items() if data is not None}
+    state.keep()
+    assert state.changes() == {}
+    assert set(State.load("hash", dict.fromkeys(saved, 1))) <= set(state)
+
+
+def test_keys_of_other_types_are_told_apart() -> None:
+    state = State("hash")
+    for key in ("1", 1, 1.0, True, None, (1, 2)):
+        state[key] = repr(key)
+    assert [state[key] for key in ("1", 1, 1.0, True, None, (1, 2))] == ["'1'", "1", "1.0", "True", "None", "(1, 2)"]
+    loaded = State.load("hash", dict.fromkeys(state.changes(), 0))
+    assert sorted(map(repr, loaded)) == sorted(map(repr, state))
+    del state[1]
+    assert len(state) == 5
+    with pytest.raises(KeyError):
+        del state[1]
+
+
+def test_what_cannot_be_kept_fails_its_item_with_the_key() -> None:
+    def fragile(n: int, ctx: Context) -> int:
+        ctx.state["n"] = n
+        if n == 3:
+            ctx.state["odd"] = [object()]
+        return len(ctx.state)
+
+    found = run(fragile)
+    assert found["node"] == [1, 1, 1, 1, 1]
+    assert "ctx.state['odd'][0]: object" in found.failed[0]["error"]["message"]
+
+
+def test_pushes_go_out_once_and_not_from_an_item_that_fails() -> None:
+    def pushing(n: int, ctx: Context) -> None:
+        value: list[Any] = [n]
+        ctx.push("seen", value)
+        value.append("later")
+        if n == 3:
+            raise ValueError
+
+    assert run(pushing).pushed == {"seen": [[0], [1], [2], [4], [5]]}
+
+
+def test_a_push_that_cannot_be_sent_fails_its_item() -> None:
+    def pushing(n: int, ctx: Context) -> None:
+        ctx.push("seen", object() if n == 3 else n)
+
+    assert run(pushing).pushed == {"seen": [0, 1, 2, 4, 5]}
+    with pytest.raises(PayloadError):
+        State("hash")[object()] = 1
+
+
+def test_there_is_no_state_in_setup() -> None:
+    class Eager(BlockingNode):
+        def setup(self, ctx: Context) -> None:
+            with pytest.raises(UsageError, match=r"'node' has no state here: ctx\.state is for execute"):
+                _ = ctx.state
+            with pytest.raises(UsageError, match="'node' can't push here"):
+                ctx.push("queue", 1)
+
+        def execute(self, n: int) -> int:
+            return n
+
+    assert len(run(Eager())["node"]) == 6
+
+
+def test_the_values_of_a_generator_and_what_it_remembers_go_together() -> None:
+    @node(on_error="skip")
+    def several(n: int, ctx: Context) -> Iterator[int]:
+        for k in range(3):
+            ctx.state["count"] = ctx.state.get("count", 0) + 1
+            if (n, k) == (2, 1):
+                raise ValueError
+            yield ctx.state["count"]
+
+    assert run(several)["node"] == list(range(1, 17))
