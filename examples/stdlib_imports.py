@@ -10,7 +10,6 @@ import ast
 import json
 import sysconfig
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,24 +54,20 @@ class Parse(LogicalNode[list[str] | str]):
 class Tally(BlockingNode):
     """Counts in how many files each module is imported, and writes the counts at the end."""
 
-    def setup(self, ctx: Context) -> None:
-        self.files = 0
-        self.unreadable = 0
-        self.imports: Counter[str] = Counter()
-
-    def execute(self, imports: list[str] | None = None, unreadable: str | None = None) -> None:
-        if imports is not None:
-            self.files += 1
-            self.imports.update(imports)
-        if unreadable is not None:
-            self.unreadable += 1
+    def execute(self, ctx: Context, imports: list[str] | None = None, unreadable: str | None = None) -> None:
+        counted = ["unreadable"] if imports is None else ["files", *(f"import {module}" for module in imports)]
+        for each in counted:
+            ctx.state[each] = ctx.state.get(each, 0) + 1
 
     def finish(self, ctx: Context) -> dict[str, object]:
-        result = {"files": self.files, "unreadable": self.unreadable, "imports": dict(sorted(self.imports.items()))}
+        counts = dict(ctx.state)
+        files, unreadable = counts.pop("files", 0), counts.pop("unreadable", 0)
+        imports = {name.removeprefix("import "): count for name, count in sorted(counts.items())}
+        result = {"files": files, "unreadable": unreadable, "imports": imports}
         Path("stdlib_imports.json").write_text(json.dumps(result, indent=2) + "\n")
-        print(f"{self.files} files parsed, {self.unreadable} unreadable; most imported:")
-        for module, files in sorted(self.imports.items(), key=lambda count: (-count[1], count[0]))[:10]:
-            print(f"{files:6} {module}")
+        print(f"{files} files parsed, {unreadable} unreadable; most imported:")
+        for module, count in sorted(imports.items(), key=lambda each: (-each[1], each[0]))[:10]:
+            print(f"{count:6} {module}")
         return result
 
 

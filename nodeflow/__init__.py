@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         LogicalNode,
         NonBlockingNode,
         ProducerNode,
+        Retry,
         node,
     )
     from nodeflow.settings import Settings
@@ -31,6 +32,7 @@ __all__ = [
     "LogicalNode",
     "Branch",
     "Context",
+    "Retry",
     "DataStore",
     "FlowEngine",
     "Item",

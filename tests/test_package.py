@@ -24,6 +24,7 @@ EXAMPLE = ROOT / "examples" / "stdlib_imports.py"
 def test_public_names() -> None:
     expected = {
         *("Graph", "node", "ProducerNode", "BlockingNode", "NonBlockingNode", "LogicalNode", "Branch", "Context"),
+        "Retry",
         *("DataStore", "FlowEngine", "Item", "Lease", "RefValue", "File", "Settings", "NodeflowError"),
     }
     assert set(nodeflow.__all__) == expected
@@ -58,7 +59,7 @@ def test_the_sample_of_the_readme_runs(project: Project) -> None:
     done = project.run("run", "wordcount.py", "--quiet")
     assert done.stdout.splitlines()[:10] == [f"{count:6} {word}" for word, count in top]
     assert (
-        project.run("step", "wordcount.py", "words").stdout == 'lines.0  ["from", "collections", "import", "counter"]\n'
+        project.run("step", "wordcount.py", "words").stdout == 'lines.0  ["from", "collections.abc", "import", "iterator"]\n'
     )
 
 

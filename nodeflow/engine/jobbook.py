@@ -15,6 +15,9 @@ from nodeflow.engine.state import state_hash
 from nodeflow.graph import Graph
 from nodeflow.storage import DataStore, joins_hash
 
+MOST_WAITING = 10_000
+"""How many items a channel holds."""
+
 _MOST_RECORDS = 100
 """How many records of jobs that are done are kept of a graph."""
 
@@ -55,7 +58,14 @@ class JobBook:
         else:
             record = JobRecord.new(self.graph.name, source)
         await self.write(record)
+        for queue in channels_of(self.graph):
+            await self.store.queue.bound(queue, MOST_WAITING)
         return record
+
+    async def lift_bounds(self) -> None:
+        """Let channels hold as much as there is: nobody takes from them now."""
+        for queue in channels_of(self.graph):
+            await self.store.queue.bound(queue, None)
 
     async def discard(self) -> None:
         """Remove all that jobs which are not done have left: what waits in queues, and their records."""

@@ -8,9 +8,10 @@ from attrs import frozen
 
 from nodeflow.engine.evaluation import Outcome
 from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.results import Results
-from nodeflow.engine.way import Flush, Packer, Way
+from nodeflow.engine.way import Flush, Way
 from nodeflow.engine.work import Work
 
 
@@ -27,7 +28,7 @@ class Runner:
 
     plan: LoopPlan
     nodes: Nodes
-    packing: Packer
+    packing: Packing
     job: str
     watch: Callable[[str, str, Outcome], None] | None = None
     """Told what a node gave for an item."""

@@ -248,6 +248,7 @@ class Supervisor:
             nodes=progress.nodes,
             why="" if self._failure is None else str(self._failure),
         )
+        await self._book.lift_bounds()
         if is_done:
             await self._book.close(record)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
@@ -27,28 +27,6 @@ MOST_IN_HOP = 10_000
 
 HOP_BYTES = 4 << 20
 """How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
-
-
-class Packer(Protocol):
-    """What makes what nodes give ready to be sent."""
-
-    async def push(self, write: Write, item_id: str, outcome: Outcome) -> bytes | None:
-        """What a writer pushes; None for nothing."""
-
-    async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
-        """What goes into the record of a join."""
-
-    async def work(self, work: Work) -> bytes:
-        """Work that is left for later."""
-
-    async def field(self, name: str, data: bytes) -> bytes:
-        """What is saved in a field of a hash of the job."""
-
-    async def foreign(self, queue: str, data: bytes) -> bytes:
-        """What is pushed to a queue that other programs read."""
-
-    async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
-        """The dead letter of an item on which a node raised."""
 
 
 Flush = Callable[[Results, Sequence[Work]], Awaitable[None]]

@@ -29,6 +29,7 @@ SWEEP_SECONDS = 3600.0
 
 _PORTION = 200
 _BLOB = re.compile(rb"(?:output|streaming)_[0-9a-f]{32}")
+_RECORDS = re.compile(rb"job:[^:]+:(?:join|state|progress)")
 _BEGINNING = 500
 _MANY = b'"blobs":['
 """Behind which the ids of all blobs stand, however many."""
@@ -144,6 +145,8 @@ async def used_blobs(connection: RedisConnection, prefix: str = "") -> set[str]:
                 with suppress(UnicodeDecodeError):  # then it is none of ours
                     queues.update(queue_keys(key.decode()))
             used |= await _in_strings(connection, portion)
+            for key in filter(_RECORDS.search, portion):
+                used |= await _in_records(connection, key)
     for keys in queues:
         used |= await _in_queue(connection, keys)
     if prefix:
@@ -179,6 +182,20 @@ async def _in_strings(connection: RedisConnection, keys: list[bytes]) -> set[str
         if (start := head.find(_MANY)) >= 0 and b"]" not in head[start:]:
             whole = await connection.call("GET", key, operation="look for blobs in use") or b""
             used.update(blob.decode() for blob in _BLOB.findall(whole, 0, whole.find(b"]", start)))
+    return used
+
+
+async def _in_records(connection: RedisConnection, key: bytes) -> set[str]:
+    """The blobs of what a job has kept: the parts of joins, what nodes remember, and how far items are."""
+    if await connection.call("TYPE", key, operation="look for blobs in use") != b"hash":
+        return set()
+    used: set[str] = set()
+    cursor = -1
+    while cursor != 0:
+        command = ("HSCAN", key, max(cursor, 0), "COUNT", 1_000)
+        reply, fields = await connection.call(*command, operation="look for blobs in use")
+        cursor = int(reply)
+        used.update(blob.decode() for data in fields[1::2] for blob in _BLOB.findall(data))
     return used
 
 

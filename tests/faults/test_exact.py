@@ -26,8 +26,7 @@ LARGE = 25_000
 FLOW = f"""
     import os, time
     from pathlib import Path
-    from nodeflow import BlockingNode, Graph, NonBlockingNode, ProducerNode, node
-    from nodeflow.graph import Retry
+    from nodeflow import BlockingNode, Graph, ProducerNode, Retry, node
     from nodes import Collect, QueueWriter
 
     def mark(ctx):

@@ -90,6 +90,7 @@ def test_sys_exit_elsewhere_stops_the_job(project: Project, method: str) -> None
     )
     done = project.run("run", "flow.py", "--quiet", status=1)
     assert "process a/0 of loop 'a' exited with status 1" in done.stderr
+    discard(project)
 
 
 def test_a_node_that_raises_cancelled_error_fails_its_item(project: Project) -> None:

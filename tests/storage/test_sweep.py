@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from nodeflow.errors import UsageError
-from nodeflow.storage import DataStore, keeping
+from nodeflow.storage import Changes, DataStore, keeping
 from nodeflow.values.descriptor import new_blob_id
 from tests.storage.servers import Server
 from tests.storage.test_encryption import KEY
@@ -104,6 +104,18 @@ async def test_a_blob_whose_item_never_rests_is_never_swept(store: DataStore) ->
     async with store.queue.lease("jobs", 3, timeout=0) as lease:
         assert len(lease) >= 1
     await store.queue.clear("jobs")
+
+
+async def test_what_a_job_keeps_is_in_use(store: DataStore) -> None:
+    fields = {
+        name: await store.prepare_field("job", name, [LARGE, name]) for name in ("join:j", "state:n:0", "progress")
+    }
+    lost = await orphan(store)
+    await store.queue.commit(changes=Changes(job="job", fields={name: {"f": data} for name, data in fields.items()}))
+    assert [blob.id for blob in (await store.sweep(older_than=0)).removed] == [lost]
+    assert [await store.ledger("job").fields(name, ["f"]) for name in fields] == [[[LARGE, name]] for name in fields]
+    await store.ledger("job").remove(list(fields))
+    assert len((await store.sweep(older_than=0)).removed) == 3
 
 
 async def test_sweeps_at_the_same_time_remove_each_blob_once_and_nothing_else(store: DataStore) -> None:
