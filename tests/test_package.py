@@ -59,7 +59,8 @@ def test_the_sample_of_the_readme_runs(project: Project) -> None:
     done = project.run("run", "wordcount.py", "--quiet")
     assert done.stdout.splitlines()[:10] == [f"{count:6} {word}" for word, count in top]
     assert (
-        project.run("step", "wordcount.py", "words").stdout == 'lines.0  ["from", "collections.abc", "import", "iterator"]\n'
+        project.run("step", "wordcount.py", "words").stdout
+        == 'lines.0  ["from", "collections.abc", "import", "iterator"]\n'
     )
 
 

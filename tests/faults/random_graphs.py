@@ -1,0 +1,138 @@
+"""Graphs that are built of a description; copied into a project, from where the processes of a job import it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nodeflow import BlockingNode, Context, Graph, LogicalNode, Retry, node
+from nodes import Collect, FirstOf, QueueWriter
+
+
+def numbers(count: int) -> Iterator[int]:
+    """The first whole numbers."""
+    yield from range(count)
+
+
+def more(n: int, by: int) -> int:
+    """A number and some more."""
+    return n + by
+
+
+def spread(n: int, most: int) -> Iterator[int]:
+    """Some numbers for each, or none."""
+    for each in range(n % (most + 1)):
+        yield 10 * n + each
+
+
+class Parity(LogicalNode[int]):
+    """Sends numbers down one branch or the other, or both."""
+
+    def choose(self, n: int) -> list[str]:
+        """The branches of a number."""
+        return ["even", "odd"] if n % 7 == 0 else ["even" if n % 2 == 0 else "odd"]
+
+
+def fails(n: int, modulus: int) -> int:
+    """Raises on some numbers, always."""
+    if n % modulus == 1:
+        raise ValueError(f"{n} is one of those")
+    return n
+
+
+def flaky(n: int, modulus: int, ctx: Context) -> int:
+    """Raises on some numbers, twice."""
+    if n % modulus == 1 and ctx.attempt <= 2:
+        raise OSError(f"{n} is one of those")
+    return n
+
+
+def pair(a: int, b: int) -> int:
+    """Both together."""
+    return 3 * a + b
+
+
+def maybe(a: int, b: int = -1) -> int:
+    """Both together, or the first alone."""
+    return 5 * a + b
+
+
+def total(found: list[int]) -> int:
+    """How many there are, and what they come to."""
+    return 1_000 * len(found) + sum(found)
+
+
+class Tally(BlockingNode):
+    """Gives each number, and at the end what they come to."""
+
+    def execute(self, n: int, ctx: Context) -> int:
+        """Count one more."""
+        ctx.state[n % 3] = ctx.state.get(n % 3, 0) + n
+        ctx.push("seen", n)
+        if n % 11 == 5:
+            raise ValueError(f"{n} must not count")
+        return n
+
+    def finish(self, ctx: Context) -> int:
+        """The sum."""
+        return int(sum(ctx.state.values())) + 1_000_000
+
+
+def build(name: str, parts: list[dict[str, Any]], loops: list[int]) -> Graph:
+    """The graph of a description.
+
+    Args:
+        name: its name.
+        parts: for each node its kind, its loop, the places of its inputs, and a number.
+        loops: how many processes each loop has.
+    """
+    graph = Graph(name)
+    outputs: list[Any] = []
+    taken: set[int] = set()
+    for place, part in enumerate(parts):
+        taken.update(part["inputs"])
+        inputs = [outputs[each] for each in part["inputs"]]
+        with graph.loop(f"loop{part['loop']}", processes=loops[part["loop"]]):
+            outputs.append(_add(graph, f"n{place}", part["kind"], inputs, part["number"]))
+    for place, output in enumerate(outputs):
+        if place not in taken:
+            with graph.loop(f"loop{parts[place]['loop']}"):
+                graph.add(QueueWriter(f"out{place}"), output, id=f"w{place}")
+    return graph
+
+
+def _add(graph: Graph, name: str, kind: str, inputs: list[Any], number: int) -> Any:
+    if kind in ("even", "odd"):
+        return graph.add(Parity(), *inputs, id=name).branch(kind)
+    if kind == "either":
+        parity = graph.add(Parity(), *inputs, id=f"{name}p")
+        changed = graph.add(more, parity.branch("even"), by=100, id=f"{name}e")
+        return graph.add(FirstOf(), changed, parity.branch("odd"), id=name)
+    if kind == "collect":
+        missing = "skip" if number % 2 else "wait"
+        return graph.add(total, graph.add(Collect(missing), *inputs, id=f"{name}c"), id=name)
+    target, constants = _plain(kind, number)
+    return graph.add(target, *inputs, id=name, **constants)
+
+
+def _plain(kind: str, number: int) -> tuple[Any, dict[str, int]]:
+    again = node(retry=Retry(times=2, backoff=0.01))
+    plain: dict[str, tuple[Any, dict[str, int]]] = {
+        "numbers": (numbers, {"count": 20 + number}),
+        "more": (more, {"by": number}),
+        "spread": (spread, {"most": number % 4}),
+        "fails": (fails, {"modulus": 3 + number}),
+        "skips": (node(on_error="skip")(_copy(fails)), {"modulus": 2 + number}),
+        "flaky": (again(_copy(flaky)), {"modulus": 2 + number}),
+        "pair": (pair, {}),
+        "maybe": (maybe, {}),
+        "tally": (Tally(), {}),
+    }
+    return plain[kind]
+
+
+def _copy(function: Any) -> Any:
+    """A function of its own, so that options don't stick to the one that all share."""
+    if function is fails:
+        return lambda n, modulus: fails(n, modulus)
+    return lambda n, modulus, ctx: flaky(n, modulus, ctx)

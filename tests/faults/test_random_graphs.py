@@ -1,0 +1,131 @@
+"""Random graphs give in processes, some of which are killed, what they give in one clean pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from nodeflow.errors import GraphInvalidError
+from nodeflow.testing import GraphRun, run_graph
+from tests.faults import random_graphs
+from tests.faults.test_exact import with_patience
+from tests.project import Project
+
+pytestmark = pytest.mark.slow
+
+GRAPHS = int(os.environ.get("NODEFLOW_RANDOM_GRAPHS", "30"))
+"""How many graphs are tried; more find more."""
+
+ONE = ("more", "spread", "even", "odd", "either", "fails", "skips", "flaky", "tally", "collect")
+TWO = ("pair", "maybe")
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
+    """What `random_graphs.build` takes."""
+    parts: list[dict[str, Any]] = [{"kind": "numbers", "loop": 0, "inputs": [], "number": draw(st.integers(0, 30))}]
+    below: list[tuple[int, ...]] = [()]  # the fan-outs that each stands below
+    for place in range(1, draw(st.integers(3, 10))):
+        kind = draw(st.sampled_from([*ONE, *TWO, *TWO]))
+        deep = [each for each in range(place) if below[each] or kind != "collect"]
+        assume(deep)
+        inputs = [draw(st.sampled_from(deep))]
+        if kind in TWO:
+            alike = [each for each in range(place) if below[each] == below[inputs[0]] and each not in inputs]
+            assume(alike)
+            inputs.append(draw(st.sampled_from(alike)))
+        earliest = max(parts[each]["loop"] for each in inputs)
+        loop = draw(st.integers(earliest, min(3, earliest + 1)))
+        parts.append({"kind": kind, "loop": loop, "inputs": inputs, "number": draw(st.integers(0, 5))})
+        level = below[inputs[0]]
+        below.append((*level, place) if kind == "spread" else level[:-1] if kind == "collect" else level)
+    alone = {part["loop"] for part in parts if part["kind"] in ("numbers", "tally")}
+    loops = [1 if loop in alone else draw(st.integers(1, 2)) for loop in range(4)]
+    return parts, loops
+
+
+def in_one_pass(parts: list[dict[str, Any]], loops: list[int]) -> GraphRun:
+    """What the graph gives without processes; a wrong graph is none to be tried."""
+    try:
+        return run_graph(random_graphs.build("g", parts, loops))
+    except GraphInvalidError:
+        assume(False)
+        raise
+
+
+def outcome(pushed: dict[str, list[Any]], failed: list[dict[str, Any]]) -> Any:
+    """What two runs must agree in."""
+    letters = Counter((letter["node"], letter["item"].partition(".")[2], str(letter["input"])) for letter in failed)
+    return {queue: Counter(map(str, values)) for queue, values in pushed.items()}, letters
+
+
+def in_processes(project: Project, parts: list[dict[str, Any]], loops: list[int], seed: int) -> Any:
+    """What the graph gives in processes of which some are killed."""
+    shutil.copy(random_graphs.__file__, project.folder / "random_graphs.py")
+    project.write("flow.py", f"""
+        import os
+        from pathlib import Path
+        from random_graphs import build
+        Path(f"pid {{os.getpid()}}").touch()
+        graph = build("TOKEN", {parts!r}, {loops!r})
+    """)  # fmt: skip
+    chance = random.Random(seed)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        for _ in range(3):
+            with_patience(supervisor, chance.uniform(0.3, 1.0))
+            pids = [int(path.name.split()[1]) for path in project.folder.glob("pid *")]
+            living = [pid for pid in pids if pid != supervisor.pid and Path(f"/proc/{pid}").exists()]
+            if living and supervisor.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(living), signal.SIGKILL)
+        _, errors = supervisor.communicate(timeout=50)
+    assert supervisor.returncode in (0, 3), errors
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    with redis.Redis.from_url(project.url) as client:
+        found = {}
+        for key in client.keys(f"{{{project.token}}}:queue:*"):
+            name = key.decode().rpartition(":")[2]
+            if name.startswith("out") or name == "seen":
+                found[name] = [json.loads(data) for data in client.lrange(key, 0, -1)]
+        client.delete(*client.keys(f"*{project.token}*"))
+    for path in project.folder.glob("pid *"):
+        path.unlink()
+    return outcome(found, letters)
+
+
+@settings(max_examples=GRAPHS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(description=descriptions(), seed=st.integers(0, 1_000))
+def test_processes_that_die_give_what_one_clean_pass_gives(
+    project: Project, description: tuple[list[dict[str, Any]], list[int]], seed: int
+) -> None:
+    parts, loops = description
+    clean = in_one_pass(parts, loops)
+    pushed = {queue: values for queue, values in clean.pushed.items() if values}
+    assert in_processes(project, parts, loops, seed) == outcome(pushed, clean.failed)
+
+
+def test_all_sorts_of_graphs_are_tried() -> None:
+    """The strategy builds what it should: most of its graphs are right, and all kinds come up."""
+    kinds: Counter[str] = Counter()
+
+    @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(description=descriptions())
+    def build(description: tuple[list[dict[str, Any]], list[int]]) -> None:
+        in_one_pass(*description)
+        kinds.update(part["kind"] for part in description[0])
+
+    build()
+    assert set(ONE) | set(TWO) <= set(kinds)
+    assert sum(kinds.values()) > 500
