@@ -129,7 +129,7 @@ class Development:
             return found
         try:
             found = await _with_items(found)
-            return evolve(found, items=[await changed(item, _read) for item in found.items or ()])
+            return evolve(found, items=[await changed(item, _read) for item in found.items or () if not item.is_sign])
         except (BlobError, BlobStoreError) as error:
             raise blamed(error, node, "") from None
 
@@ -155,7 +155,9 @@ class Development:
         try:
             async with aclosing(self.store.blobs.follow(growing, patience=_PATIENCE_SECONDS)) as parts:
                 async for line in split_lines(parts):
-                    yield await changed(KeptItem.from_data(decode(line, self.store.blobs)), _read)
+                    item = KeptItem.from_data(decode(line, self.store.blobs))
+                    if not item.is_sign:
+                        yield await changed(item, _read)
         except BlobMissingError as error:
             raise JobError(f"the step of {node!r} ended before its end, and what it gave is gone: {error}") from error
 
@@ -194,7 +196,7 @@ class Development:
                 not_kept[run.node] = output.reason
         return StepResult(
             node=node,
-            items=tuple([await changed(item, _read) for item in output.items or ()]),
+            items=tuple([await changed(item, _read) for item in output.items or () if not item.is_sign]),
             plan=plan,
             sample=output.sample,
             seconds=output.seconds,

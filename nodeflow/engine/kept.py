@@ -11,6 +11,9 @@ from attrs import frozen
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.values import RefValue
 
+NO_CHILD = "-"
+"""What stands in the place of a child's number where there is none."""
+
 
 @frozen
 class KeptItem:
@@ -23,6 +26,11 @@ class KeptItem:
 
     id: str
     outcome: Outcome
+
+    @property
+    def is_sign(self) -> bool:
+        """Whether it is no item, but says that a fan-out gave none, as those need to know who gather them."""
+        return self.id.endswith(f".{NO_CHILD}")
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""

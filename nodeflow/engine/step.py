@@ -8,17 +8,19 @@ from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 from attrs import frozen
 
 from nodeflow.engine.arguments import Reads, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
-from nodeflow.engine.failures import is_nodes_own
+from nodeflow.engine.failures import Failure, StoppedError, is_nodes_own
 from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.recording import Recorder
 from nodeflow.engine.status import input_digests
 from nodeflow.engine.traces import safe_text, user_trace
+from nodeflow.engine.work import Again
 from nodeflow.errors import (
     BlobStoreError,
     GraphError,
@@ -72,7 +74,7 @@ class Stepper:
             inputs=input_digests(spec, {node: output.digest for node, output in kept.items()}),
             items=recorder.items,
             stream=stream,
-            count=len(recorder.items),
+            count=sum(not item.is_sign for item in recorder.items),
             sample=_sample(spec, kept, self.limit if cut else None),
             at=datetime.now(UTC),
             seconds=time.monotonic() - start,
@@ -104,6 +106,11 @@ class Stepper:
         if spec.kind is Kind.PRODUCER:
             async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), self.limit):
                 yield item
+        if spec.kind is Kind.COLLECT:
+            for item in _gathered(self.graph, spec, kept):
+                is_there = isinstance(item.outcome, list)
+                yield KeptItem(item.id, [await _value(each) for each in item.outcome]) if is_there else item
+            return
         for item_id, outcomes in _joined(self.graph, spec, kept):
             async for item in self._handled(spec, item_id, outcomes, nodes):
                 yield item
@@ -135,14 +142,43 @@ class Stepper:
         given, arguments = ready
         before = _state(arguments)
         if spec.fans_out:
+            is_childless = True
             async for item in _numbered(spec, item_id, arguments, nodes.fan_out(spec, arguments, item_id), self.limit):
+                is_childless = False
                 yield item
+            if is_childless:
+                yield KeptItem(f"{item_id}.{NO_CHILD}", Absent.SKIPPED)
         else:
             with _failures(spec, item_id, arguments):
-                outcome = settled(spec, given, await nodes.call(spec, arguments, item_id))
+                outcome = await _called(spec, nodes, item_id, given, arguments)
             yield KeptItem(item_id, outcome)
         if before is not None and _state(arguments) != before:
             raise InputChangedError(spec.id, item_id)
+
+
+async def _called(
+    spec: NodeSpec, nodes: Nodes, item_id: str, given: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> Outcome:
+    """What a node gives, tried again and with its errors taken as its options say; its error when it is left."""
+    attempt = 1
+    while True:
+        try:
+            outcome = settled(spec, given, await nodes.call(spec, arguments, item_id, attempt))
+        except BaseException as error:
+            if not is_nodes_own(error):
+                raise
+            nodes.undo(spec)
+            again = Again(node=spec.id, given=given, attempt=attempt)
+            failure = Failure.of(spec, item_id, again, error)
+            if failure.delay is None and failure.is_left:
+                raise
+            if failure.delay is None:
+                return failure.outcome
+            await anyio.sleep(failure.delay)
+            attempt += 1
+        else:
+            nodes.states.of(spec.id).keep()
+            return outcome
 
 
 class _NotRecordedError(Exception):
@@ -187,6 +223,8 @@ def _failures(spec: NodeSpec, item_id: str, arguments: Mapping[str, Any] | None 
     except BaseException as error:
         if not is_nodes_own(error) or isinstance(error, GeneratorExit):
             raise
+        if isinstance(error, StoppedError) and error.__cause__ is not None:
+            error = error.__cause__
         given = ", ".join(f"{port} = {_shown(value)}" for port, value in (arguments or {}).items())
         raise NodeFailedError(spec.id, item_id, user_trace(error), given) from error
 
@@ -212,6 +250,27 @@ def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Ite
                 for source in sources
             },
         )
+
+
+def _gathered(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Iterator[KeptItem]:
+    """For each parent what came of its children, in order; nothing for a parent that the fan-out skipped."""
+    (edge,) = spec.edges.values()
+    depth = _depth(graph.nodes[edge.source], lineages(graph.nodes))
+    found: dict[str, Outcome] = {}
+    for item in kept[edge.source].items or ():
+        if item.id.count(".") < depth and ":" not in item.id:
+            found[item.id] = Absent.SKIPPED
+            continue
+        values = found.setdefault(item.id.rpartition(".")[0], [])
+        outcome = on_branch(item.outcome, edge.branch)
+        if not isinstance(outcome, Absent):
+            values.append(outcome)
+    for parent, gathered in found.items():
+        yield KeptItem(parent, gathered)
+
+
+async def _value(value: Any) -> Any:
+    return await value.read() if isinstance(value, RefValue) else value
 
 
 def _depth(source: NodeSpec, found: Mapping[str, Lineage | None]) -> int:

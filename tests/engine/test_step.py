@@ -11,7 +11,8 @@ from nodeflow.engine import FlowEngine, State
 from nodeflow.errors import GraphInvalidError, InputChangedError, NodeFailedError, StorageError, UsageError
 from nodeflow.graph import BlockingNode, Branch, Context, Graph, LogicalNode, NonBlockingNode, ProducerNode
 from nodeflow.storage import DataStore
-from nodes import QueueReader, QueueWriter
+from nodeflow.testing import run_graph
+from nodes import Collect, QueueReader, QueueWriter
 
 
 def numbers() -> Iterator[int]:
@@ -234,6 +235,29 @@ async def test_a_node_that_raises_keeps_the_earlier_output(graph: Graph, engine:
     assert kept is not None
     assert kept.items is not None
     assert len(kept.items) == 1
+
+
+async def test_children_are_gathered_also_where_there_are_none(graph: Graph, engine: FlowEngine) -> None:
+    class Small(LogicalNode[int]):
+        def choose(self, n: int) -> str:
+            return "small" if n < 4 else "large"
+
+    def upto(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    n = graph.add(numbers)
+    with graph.loop("b"):
+        small = graph.add(Small(), n).branch("small")
+        tenfold = graph.add(lambda k: 10 * k, graph.add(upto, small), id="tenfold")
+    with graph.loop("c"):
+        graph.add(lambda n, found=None: [n, found], n, graph.add(Collect(), tenfold), id="pair")
+    result = await engine.step("pair", items="all")
+    assert result.values == [[0, []], [1, [0]], [2, [0, 10]], [3, [0, 10, 20]], [4, None]]
+    assert sorted(map(str, run_graph(graph)["pair"])) == sorted(map(str, result.values))
+    assert (await engine.status())["upto"].items == 7
+    kept = await engine.output("upto")
+    assert kept is not None
+    assert len(kept.items or ()) == 7
 
 
 async def test_a_node_that_has_trouble_with_a_store_of_its_own_is_named(graph: Graph, engine: FlowEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -17,7 +18,10 @@ import redis
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from nodeflow.engine import FlowEngine
 from nodeflow.errors import GraphInvalidError
+from nodeflow.graph import Kind
+from nodeflow.storage import DataStore
 from nodeflow.testing import GraphRun, run_graph
 from tests.faults import random_graphs
 from tests.faults.test_exact import with_patience
@@ -103,6 +107,33 @@ def in_processes(project: Project, parts: list[dict[str, Any]], loops: list[int]
     for path in project.folder.glob("pid *"):
         path.unlink()
     return outcome(found, letters)
+
+
+async def step_by_step(
+    server_url: str, token: str, parts: list[dict[str, Any]], loops: list[int]
+) -> dict[str, list[Any]]:
+    """What the graph gives to its queues when each of its nodes is stepped."""
+    graph = random_graphs.build(token, parts, loops)
+    found = {}
+    async with DataStore.from_url(server_url) as store, FlowEngine(graph, store) as engine:
+        for spec in graph.nodes.values():
+            result = await engine.step(spec.id, items="all")
+            if spec.kind is Kind.WRITER:
+                found[str(spec.target.queue)] = result.values
+    return found
+
+
+@settings(max_examples=2 * GRAPHS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(description=descriptions())
+def test_steps_give_what_one_clean_pass_gives(
+    server_url: str, token: str, description: tuple[list[dict[str, Any]], list[int]]
+) -> None:
+    clean = in_one_pass(*description)
+    assume(not clean.failed)
+    found = asyncio.run(step_by_step(server_url, token, *description))
+    stepped = {queue: values for queue, values in found.items() if values}
+    pushed = {queue: values for queue, values in clean.pushed.items() if values and queue != "seen"}
+    assert outcome(stepped, []) == outcome(pushed, [])
 
 
 @settings(max_examples=GRAPHS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
