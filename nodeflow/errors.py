@@ -19,6 +19,7 @@ NodeflowError
 │   ├── StoreClosedError        a call after close()
 │   └── EmbeddedServerError     the embedded server can't be started
 ├── NodeFailedError             a node raised while it was stepped
+├── ChoiceError                 a logical node chose what is no branch of it
 ├── InputChangedError           a node changed the value that it was given
 └── JobError                    a job can't start or can't go on
     ├── AlreadyRunningError     another supervisor runs this graph
@@ -313,6 +314,10 @@ class InputChangedError(NodeflowError):
             f"node {self.node!r} changed its own input on item {self.item}; other nodes share that value: "
             "make a copy and change the copy"
         )
+
+
+class ChoiceError(NodeflowError, TypeError):
+    """A logical node chose what is no branch of it, or a node of another kind gave a `Branch`."""
 
 
 class JobError(NodeflowError):

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from nodeflow.errors import GraphInvalidError
-from nodeflow.graph import Constant, Edge, Graph, Kind, Lineage, NodeSpec, below, entries_of, lineages
+from nodeflow.graph import (
+    Constant,
+    Edge,
+    Graph,
+    Kind,
+    Lineage,
+    NodeSpec,
+    below,
+    entries_of,
+    lineages,
+    origin,
+    said_branches,
+)
 from postprocess.hints import gives, members, shown, takes
-from postprocess.origin import origin
 from postprocess.typefit import fits
 from postprocess.valuefit import holds
 
@@ -158,6 +170,17 @@ def _gathering(graph: Graph) -> Iterator[str]:
             )
 
 
+def _misspelled_branches(graph: Graph) -> Iterator[str]:
+    for spec in graph.nodes.values():
+        for port, edge in spec.edges.items():
+            giver = origin(graph.nodes, edge)
+            said = said_branches(giver.target) if edge.branch is not None else None
+            if said is not None and edge.branch not in said:
+                close = get_close_matches(str(edge.branch), said, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it chooses {', '.join(map(repr, sorted(said)))}"
+                yield f"{spec.location}: {spec.id}.{port} takes the branch {edge.branch!r} of {giver.id!r}: {hint}"
+
+
 def _error_branches(graph: Graph) -> Iterator[str]:
     edges = [edge for spec in graph.nodes.values() for edge in spec.edges.values()]
     taken = {(origin(graph.nodes, edge).id, edge.branch) for edge in edges}
@@ -215,5 +238,6 @@ _CHECKS = (
     _unrelated_inputs,
     _gathering,
     _error_branches,
+    _misspelled_branches,
     _types,
 )

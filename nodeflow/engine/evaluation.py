@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import frozen
 
-from nodeflow.graph import Branch, Kind, NodeSpec
+from nodeflow.errors import ChoiceError
+from nodeflow.graph import Branch, Kind, NodeSpec, branch_name
 
 
 class Absent(enum.Enum):
@@ -72,28 +73,39 @@ def on_branch(outcome: Outcome, branch: str | None) -> Outcome:
     return outcome if branch is None else Absent.SKIPPED
 
 
-def settled(spec: NodeSpec, arguments: Mapping[str, Any], result: Any) -> Outcome:
+def settled(
+    spec: NodeSpec, arguments: Mapping[str, Any], result: Any, branches: frozenset[str] = frozenset()
+) -> Outcome:
     """What a node's result means.
 
     Args:
         spec: the node.
         arguments: what it was called with.
         result: what it returned.
+        branches: those that a logical node may choose; empty for any.
 
     Raises:
-        TypeError: a logical node chose something that is no branch, or another node gave a `Branch`.
+        ChoiceError: a logical node chose something that is no branch of it, or another node gave a `Branch`.
     """
     if spec.kind is not Kind.LOGICAL:
         if isinstance(result, Branch):
-            raise TypeError(f"{spec.id!r} gave a Branch: only a LogicalNode chooses branches")
+            raise ChoiceError(f"{spec.id!r} gave a Branch: only a LogicalNode chooses branches")
         return result
     chosen = [] if result is None else result if isinstance(result, list | tuple | set | frozenset) else [result]
-    return Branches(dict(_chosen(spec, arguments, each) for each in chosen))
+    found = dict(_chosen(spec, arguments, each) for each in chosen)
+    if branches and (unknown := found.keys() - branches):
+        known = ", ".join(map(repr, sorted(branches)))
+        raise ChoiceError(
+            f"{spec.id!r} chose the branch {min(unknown)!r}, which it doesn't have: its branches are {known}. One that "
+            "nobody takes must be in the class's `branches`; to choose none, return None"
+        )
+    return Branches(found)
 
 
 def _chosen(spec: NodeSpec, arguments: Mapping[str, Any], choice: Any) -> tuple[str, Any]:
+    choice = branch_name(choice)
     if isinstance(choice, Branch):
         return choice.name, choice.value
     if not isinstance(choice, str):
-        raise TypeError(f"{spec.id!r} chose {choice!r}: a branch's name is str, or give Branch(name, value)")
+        raise ChoiceError(f"{spec.id!r} chose {choice!r}: a branch's name is str, or give Branch(name, value)")
     return choice, next((arguments[port.name] for port in spec.ports if port.name in arguments), None)

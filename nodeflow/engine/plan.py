@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve, frozen
 
 from nodeflow.engine.stages import Channel, Entry, FanOut, Join, Part, Stage, Step, Write
-from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, lineages
+from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, known_branches, lineages
 
 
 @frozen(eq=False)
@@ -151,6 +151,7 @@ class _Planner:
             tuple((port, self.places[edge.source], edge.branch) for port, edge in edges.items()),
             tuple(self._writes(spec)),
             tuple(self._closed_by(spec)),
+            known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset(),
         )
 
     def _writes(self, spec: NodeSpec) -> Iterator[Write]:

@@ -78,6 +78,7 @@ class Step:
         sources: what its ports take, each with the place of the outcome.
         writes: the queues into which its outcome goes.
         closes: the records of which it counts the parts, when it is a fan-out.
+        branches: those that it may choose, when it is a logical node.
     """
 
     spec: NodeSpec
@@ -85,6 +86,7 @@ class Step:
     sources: tuple[Source, ...] = ()
     writes: tuple[Write, ...] = ()
     closes: tuple[Join, ...] = ()
+    branches: frozenset[str] = frozenset()
 
 
 @frozen(eq=False)

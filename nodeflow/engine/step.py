@@ -30,7 +30,7 @@ from nodeflow.errors import (
     StorageError,
     UsageError,
 )
-from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, lineages
+from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, known_branches, lineages
 from nodeflow.values import RefValue
 from nodeflow.values.codec import prepare
 
@@ -118,6 +118,9 @@ class Stepper:
             async for item in _numbered(spec, f"{spec.id}:finish", {}, nodes.finish(spec), None):
                 yield item
 
+    def _branches(self, spec: NodeSpec) -> frozenset[str]:
+        return known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset()
+
     async def _handled(
         self, spec: NodeSpec, item_id: str, outcomes: Mapping[str, Outcome], nodes: Nodes
     ) -> AsyncIterator[KeptItem | None]:
@@ -150,20 +153,25 @@ class Stepper:
                 yield KeptItem(f"{item_id}.{NO_CHILD}", Absent.SKIPPED)
         else:
             with _failures(spec, item_id, arguments):
-                outcome = await _called(spec, nodes, item_id, given, arguments)
+                outcome = await _called(spec, nodes, item_id, given, arguments, self._branches(spec))
             yield KeptItem(item_id, outcome)
         if before is not None and _state(arguments) != before:
             raise InputChangedError(spec.id, item_id)
 
 
 async def _called(
-    spec: NodeSpec, nodes: Nodes, item_id: str, given: Mapping[str, Any], arguments: Mapping[str, Any]
+    spec: NodeSpec,
+    nodes: Nodes,
+    item_id: str,
+    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    branches: frozenset[str],
 ) -> Outcome:
     """What a node gives, tried again and with its errors taken as its options say; its error when it is left."""
     attempt = 1
     while True:
         try:
-            outcome = settled(spec, given, await nodes.call(spec, arguments, item_id, attempt))
+            outcome = settled(spec, given, await nodes.call(spec, arguments, item_id, attempt), branches)
         except BaseException as error:
             if not is_nodes_own(error):
                 raise

@@ -173,7 +173,7 @@ class Way:
                 outcomes[step.place] = found
                 return None
             result = await runner.nodes.call(spec, found[1], item, attempt + self.attempt - 1)
-            outcomes[step.place] = settled(spec, found[0], result)
+            outcomes[step.place] = settled(spec, found[0], result, step.branches)
         except BaseException as error:
             failure = self._failure(step, item, given, error, attempt)
             outcomes[step.place] = failure.outcome
@@ -283,7 +283,7 @@ class Way:
             assert frame.values is not None
             value = await anext(frame.values, _END)
             if value is not _END and frame.number >= frame.skip:
-                value = settled(step.spec, frame.given, value)
+                value = settled(step.spec, frame.given, value, step.branches)
         except BaseException as error:
             await self._break_off(frame, error)
             return

@@ -1,6 +1,7 @@
 """The graph in code: nodes, edges, loops. Knows nothing of Redis and runs nothing."""
 
 from nodeflow.graph.branch import Branch
+from nodeflow.graph.branches import branch_name, known_branches, origin, said_branches
 from nodeflow.graph.context import Context
 from nodeflow.graph.fingerprint import changes, fingerprint
 from nodeflow.graph.graph import Graph, Loop
@@ -48,11 +49,15 @@ __all__ = [
     "QueueTail",
     "Retry",
     "below",
+    "branch_name",
     "changes",
     "declare_types",
     "entries_of",
     "fingerprint",
     "is_users",
+    "known_branches",
     "lineages",
     "node",
+    "origin",
+    "said_branches",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 from nodeflow.errors import GraphError
 from nodeflow.graph.context import Context
@@ -48,7 +49,13 @@ class NonBlockingNode(Node):
 
 
 class LogicalNode(Node, Generic[T]):
-    """Chooses which branch goes on: `T` is the type of what goes on there."""
+    """Chooses which branch goes on: `T` is the type of what goes on there.
+
+    What it may choose is known where `choose` is annotated to return a `Literal` or an `Enum`, or where `branches`
+    names all of them; then a misspelled branch is found before anything runs. Else it may choose what is taken.
+    """
+
+    branches: ClassVar[Sequence[str] | None] = None
 
     def choose(self, *args: Any, **kwargs: Any) -> Any:
         """The branch's name, several names, or `Branch(name, value)`; its parameters are the ports.

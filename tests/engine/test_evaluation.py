@@ -33,6 +33,8 @@ def letters(word: Any) -> Iterator[str]:
 
 
 class Sign(LogicalNode[int]):
+    branches = ("positive", "other", "missing")
+
     def choose(self, n: int) -> str:
         return "positive" if n > 0 else "other"
 

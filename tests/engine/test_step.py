@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -146,6 +146,8 @@ async def test_finish_is_part_of_a_step_and_the_state_is_empty_each_time(graph: 
 
 async def test_branches_are_kept_and_what_was_not_chosen_is_skipped(graph: Graph, engine: FlowEngine) -> None:
     class Parity(LogicalNode[int]):
+        branches = ("even", "odd")
+
         def choose(self, n: int) -> str | Branch[int]:
             return "even" if n % 2 == 0 else Branch("odd", -n)
 
@@ -239,7 +241,7 @@ async def test_a_node_that_raises_keeps_the_earlier_output(graph: Graph, engine:
 
 async def test_children_are_gathered_also_where_there_are_none(graph: Graph, engine: FlowEngine) -> None:
     class Small(LogicalNode[int]):
-        def choose(self, n: int) -> str:
+        def choose(self, n: int) -> Literal["small", "large"]:
             return "small" if n < 4 else "large"
 
     def upto(n: int) -> Iterator[int]:

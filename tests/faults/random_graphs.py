@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from nodeflow import BlockingNode, Context, Graph, LogicalNode, Retry, node
 from nodes import Collect, FirstOf, QueueWriter
@@ -28,7 +28,7 @@ def spread(n: int, most: int) -> Iterator[int]:
 class Parity(LogicalNode[int]):
     """Sends numbers down one branch or the other, or both."""
 
-    def choose(self, n: int) -> list[str]:
+    def choose(self, n: int) -> list[Literal["even", "odd"]]:
         """The branches of a number."""
         return ["even", "odd"] if n % 7 == 0 else ["even" if n % 2 == 0 else "odd"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -178,6 +178,16 @@ def errors_that_nobody_takes(graph: Graph) -> None:
     graph.add(node(on_error="dead-letter")(lambda n: n), graph.add(one), id="fragile")
 
 
+def branch_that_is_misspelled(graph: Graph) -> None:
+    class Sized(LogicalNode[int]):
+        def choose(self, n: int) -> Literal["small", "large"]:
+            return "small"
+
+    sized = graph.add(Sized(), graph.add(one))
+    with graph.loop("far"):
+        graph.add(same, sized.branch("smal"))
+
+
 def errors_of_a_generator(graph: Graph) -> None:
     broken = graph.add(node(on_error="broken")(letters), graph.add(one))
     graph.add(same, broken.branch("broken"))
@@ -228,6 +238,7 @@ EVERY: list[tuple[Callable[[Graph], None], str]] = [
     (join_at_two_depths, "takes 'split', 'one', whose items come into loop 'far' by different queues and stand below"),
     (collect_without_fan_out, "node 'collect' gathers what comes of 'one', but no node before it fans out"),
     (errors_that_nobody_takes, "node 'fragile' has on_error='dead-letter', a branch that no node takes: wire one to"),
+    (branch_that_is_misspelled, "same.n takes the branch 'smal' of 'sized': did you mean 'small'?"),
     (errors_of_a_generator, "node 'letters' is a generator, whose values may have gone on before its error"),
     (edge_of_another_type, "double.n expects int, text gives str: change one of them, or put a node between them"),
     (edge_of_another_type_over_loops, "double.n expects int, text gives str"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from nodeflow.errors import GraphInvalidError, JobError, UsageError
-from nodeflow.graph import BlockingNode, Branch, Context, Graph, LogicalNode, Retry, node
+from nodeflow.graph import BlockingNode, Branch, Context, Graph, LogicalNode, Retry, node, said_branches
 from nodeflow.testing import run_graph
 from nodes import Collect, FirstOf, QueueReader, QueueWriter
 
@@ -22,7 +23,7 @@ def upto(n: int) -> Iterator[int]:
 
 
 class Parity(LogicalNode[int]):
-    def choose(self, n: int) -> str:
+    def choose(self, n: int) -> Literal["even", "odd"]:
         return "even" if n % 2 == 0 else "odd"
 
 
@@ -261,6 +262,65 @@ def test_a_branch_of_its_own_value() -> None:
     with graph.loop("b"):
         graph.add(lambda a, b: a + b, sized.branch("plain"), sized.branch("double"), id="sum")
     assert run_graph(graph)["sum"] == [0, 3, 6, 9, 12, 15]
+
+
+def test_a_branch_that_nobody_takes_and_that_was_not_announced_is_a_mistake() -> None:
+    class Sized(LogicalNode[int]):
+        def choose(self, n: int) -> Any:
+            return "large" if n > 3 else "smal"
+
+    graph = Graph("g")
+    sized = graph.add(Sized(), graph.add(numbers))
+    graph.add(lambda n: n, sized.branch("large"), id="large")
+    graph.add(lambda n: n, sized.branch("small"), id="small")
+    run = run_graph(graph)
+    assert run["large"] == [4, 5]
+    assert [letter["item"] for letter in run.failed] == [f"test.numbers.0.{n}" for n in range(4)]
+    assert "'sized' chose the branch 'smal', which it doesn't have: its branches are 'large', 'small'" in str(
+        run.failed
+    )
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (Literal["a", "b"], {"a", "b"}),
+        (Literal["a", "b"] | None, {"a", "b"}),
+        (list[Literal["a"]] | Literal["b"], {"a", "b"}),
+        (tuple[Literal["a"], ...], {"a"}),
+        (Size, {"small", "LARGE"}),
+        (Literal[Size.SMALL], {"small"}),
+        (str, None),
+        (Branch[int], None),
+        (Literal["a"] | Branch[int], None),
+        (Any, None),
+        ("no such name", None),
+    ],
+)
+def test_what_a_logical_node_says_that_it_chooses(choice: Any, expected: set[str] | None) -> None:
+    class Choose(LogicalNode[int]):
+        def choose(self, n: int) -> Any:
+            return None
+
+    Choose.choose.__annotations__["return"] = choice
+    assert said_branches(Choose()) == expected
+
+
+def test_members_of_an_enum_are_branches() -> None:
+    class Sized(LogicalNode[int]):
+        branches = ("small", "LARGE")
+
+        def choose(self, n: int) -> Any:
+            return Size.LARGE if n > 3 else Size.SMALL
+
+    graph = Graph("g")
+    graph.add(lambda n: n, graph.add(Sized(), graph.add(numbers)).branch("LARGE"), id="large")
+    assert run_graph(graph)["large"] == [4, 5]
 
 
 @pytest.mark.parametrize(
