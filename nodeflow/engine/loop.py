@@ -55,12 +55,14 @@ class Post:
         store: the store, below the graph's prefix.
         job: the job's id.
         slot: which process of the loop it is, from 0 on.
+        most_deaths: how often an item is delivered alone and ends its process, before it is not tried again.
     """
 
     plan: LoopPlan
     store: DataStore
     job: str
     slot: int
+    most_deaths: int
 
     @property
     def name(self) -> str:
@@ -271,8 +273,12 @@ class _Batch:
         key = self._key(item)
         try:
             works = left.get(key) or [await self.work_of(item, self.results)]
-            flush = partial(self._flush, key)
-            await self.worker.runner.run_each(works, self.results, item.attempt, flush)
+            if item.deaths >= self.worker.post.most_deaths:
+                error = {"type": "Death", "message": f"{item.error}, {item.deaths} times", "traceback": ""}
+                await self.worker.runner.bury(works, self.results, error)
+            else:
+                flush = partial(self._flush, key)
+                await self.worker.runner.run_each(works, self.results, item.attempt, flush)
         except RefusedError as refusal:
             await self.lease.dead_letter(item, str(refusal))
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.loading import load_graph
@@ -68,6 +69,8 @@ def main() -> int:
     try:
         graph, _ = load_graph(order.source)
         plan = plan_loop(finished(graph), order.loop)
+        if plan.loop.memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (plan.loop.memory, resource.RLIM_INFINITY))
         declare_types(graph)
         with ungrouped():
             is_used_up = anyio.run(_run, order, plan)
@@ -88,8 +91,10 @@ async def _run(order: Order, plan: LoopPlan) -> bool:
     settings = Settings(**order.settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_on_signal, drain)
-        async with DataStore.open(settings, prefix=order.prefix) as store:
-            is_used_up = await run_loop(Post(plan, store, order.job, order.slot), drain)
+        # The loop itself buries what kills it, and tells those who wait for what would have come of it.
+        lenient = evolve(settings, max_deliveries=settings.max_deliveries + 1)
+        async with DataStore.open(lenient, prefix=order.prefix) as store:
+            is_used_up = await run_loop(Post(plan, store, order.job, order.slot, settings.max_deliveries), drain)
         tasks.cancel_scope.cancel()
     return is_used_up
 

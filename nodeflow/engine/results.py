@@ -226,7 +226,7 @@ def shown_letter(data: Mapping[str, Any]) -> dict[str, Any]:
         "job": data["job"],
         "attempt": first.get("attempt", 1),
         "at": data["at"],
-        "input": first.get("input", {}),
+        "input": first.get("input", {}) if first else data["kept"],
         "error": data["error"],
     }
 

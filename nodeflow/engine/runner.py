@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -47,6 +48,17 @@ class Runner:
             StoppedError: a node raised that shall stop the job.
         """
         await Way(self, self.plan.entries[work.entry], results, attempt, flush).go(work)
+
+    async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
+        """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.
+
+        Args:
+            works: what is left.
+            results: what came of it is added to these.
+            error: why, as it is kept.
+        """
+        for work in works:
+            await Way(self, self.plan.entries[work.entry], results, 1, None).bury(work, error)
 
     async def run_each(
         self, works: Sequence[Work], results: Results, attempt: int = 1, flush: Flush | None = None

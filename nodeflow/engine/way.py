@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 from nodeflow.engine.arguments import Reads, blamed, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
 from nodeflow.engine.failures import Failure, Left, Place, is_nodes_own
+from nodeflow.engine.frame import Frame
 from nodeflow.engine.results import Given, Results, done_count, loop_queue
 from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step, Write
 from nodeflow.engine.work import Again, Work
@@ -34,30 +35,6 @@ Flush = Callable[[Results, Sequence[Work]], Awaitable[None]]
 
 
 @define(eq=False)
-class Frame:
-    """A generator whose values are gone through, one after the other."""
-
-    fan_out: FanOut
-    outcomes: list[Outcome]
-    item: str
-    given: Mapping[str, Any]
-    attempt: int
-    skip: int
-    reads: Reads
-    number: int = 0
-    values: AsyncGenerator[Any, None] | None = None
-    finishes: bool = False
-
-    def left(self, entry: Entry, again: Again | None = None) -> Work:
-        """What is left to be done of it, from its next value on."""
-        node = self.fan_out.step.spec.id
-        again = again or Again(node=node, given=self.given, attempt=self.attempt, position=self.number)
-        if self.finishes:
-            return Work(item=self.item, entry=entry.spec.id, run=(again,), finishes=True)
-        return Place(entry, self.fan_out.stage.level[:-1], self.item, self.outcomes).work((again,))
-
-
-@define(eq=False)
 class Way:
     """One item's way through a loop.
 
@@ -78,9 +55,7 @@ class Way:
 
     async def go(self, work: Work) -> None:
         """Do what is left of the item."""
-        outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
-        for node, outcome in work.kept.items():
-            outcomes[self.entry.places[node]] = outcome
+        outcomes = self._known(work)
         try:
             if work.finishes:
                 self._finish(work, outcomes)
@@ -96,6 +71,34 @@ class Way:
             for frame in self.frames:
                 if frame.values is not None:
                     await frame.values.aclose()
+
+    async def bury(self, work: Work, error: Mapping[str, Any]) -> None:
+        """Leave it for ever."""
+        outcomes = self._known(work)
+        if work.finishes:
+            node = work.run[0].node
+        else:
+            lost = {each.node for each in (*work.run, *work.dead)} or {self.entry.spec.id}
+            stage = self.entry.behind(work.level, frozenset(lost), included=False)
+            node = work.run[0].node if work.run else next(stage.every_step(), self.entry).spec.id
+            for each in lost:
+                await self._fail_unseen(each, outcomes, work.item)
+            await self._stage(stage, outcomes, work.item, Reads(outcomes))
+        await self._keep(Left(evolve(work, run=(*work.run, *work.dead), dead=(), errors=()), None, node, error))
+
+    async def _fail_unseen(self, node: str, outcomes: list[Outcome], item: str) -> None:
+        outcomes[self.entry.places[node]] = Absent.FAILED
+        step = self.entry.steps.get(node)
+        if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
+            self._close(step, item, Absent.FAILED)
+        elif step is not None:
+            await self._send(step, item, Absent.FAILED, {}, 1)
+
+    def _known(self, work: Work) -> list[Outcome]:
+        outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
+        for node, outcome in work.kept.items():
+            outcomes[self.entry.places[node]] = outcome
+        return outcomes
 
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step

@@ -15,7 +15,7 @@ from nodeflow.graph.describe import describe
 from nodeflow.graph.drawing import to_json, to_mermaid
 from nodeflow.graph.kinds import Gatherer, LogicalNode, Node, ProducerNode, QueueHead, QueueTail
 from nodeflow.graph.location import Location, caller, errors_at
-from nodeflow.graph.names import check_id, check_name, default_id, free_id
+from nodeflow.graph.names import check_id, check_name, default_id, free_id, size_in_bytes
 from nodeflow.graph.options import options_of
 from nodeflow.graph.output import Output
 from nodeflow.graph.roles import Kind
@@ -45,11 +45,13 @@ class Loop:
     Args:
         name: unique in the graph.
         processes: how many processes share its items.
+        memory: how many bytes of memory each of them may have; None for no limit.
         location: where it was opened first, or got its first node.
     """
 
     name: str
     processes: int = 1
+    memory: int | None = None
     location: Location | None = field(default=None, eq=False)
 
 
@@ -85,20 +87,24 @@ class Graph:
         """The loops by name."""
         return MappingProxyType(self._loops)
 
-    def loop(self, name: str, processes: int | None = None) -> AbstractContextManager[Loop]:
+    def loop(
+        self, name: str, processes: int | None = None, *, memory: str | int | None = None
+    ) -> AbstractContextManager[Loop]:
         """Put the nodes that are added within `with graph.loop(…):` into a loop; the same name re-opens it.
 
         Args:
             name: as a graph's name.
             processes: how many processes share the loop's items; 1 unless said.
+            memory: how much memory each process may have, in bytes or as in "1GB" (10⁹ bytes; "1GiB" is 2³⁰): in a node
+                that wants more, Python raises `MemoryError`, and its item fails. Only Linux keeps to it.
 
         Raises:
-            GraphError: another loop is open, or the loop has another number of processes already.
+            GraphError: another loop is open, or the loop has another number of processes, or other limits, already.
         """
         where = caller()
         with errors_at(where):
             self._check_not_open(name)
-            loop = self._declare(name, processes, where)
+            loop = self._declare(name, processes, memory, where)
         return self._within(loop, where)
 
     @overload
@@ -190,11 +196,14 @@ class Graph:
         if self._open is not None:
             raise GraphError(f"loop {name!r} can't be opened within loop {self._open!r}: put one behind the other")
 
-    def _declare(self, name: str, processes: int | None, where: Location) -> Loop:
+    def _declare(self, name: str, processes: int | None, memory: str | int | None, where: Location) -> Loop:
         check_name("loop", name)
         if processes is not None and (isinstance(processes, bool) or not isinstance(processes, int) or processes < 1):
             raise GraphError(f"loop {name!r}: processes must be a whole number from 1 on, not {processes!r}")
-        known = self._loops.setdefault(name, Loop(name, processes or 1, where))
+        limit = None if memory is None else size_in_bytes(f"memory of loop {name!r}", memory)
+        known = self._loops.setdefault(name, Loop(name, processes or 1, limit, where))
+        if limit not in (None, known.memory):
+            raise GraphError(f"loop {name!r} has another memory= since {known.location}: say it there, or leave it out")
         if processes not in (None, known.processes):
             raise GraphError(
                 f"loop {name!r} has processes={known.processes} since {known.location}: "

@@ -13,6 +13,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B")
+_POWERS = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
+
+
+def size_in_bytes(what: str, given: str | int) -> int:
+    """A size, as in "1GB" or "512MiB", in bytes.
+
+    Raises:
+        GraphError: it is none.
+    """
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return given
+    found = _SIZE.fullmatch(given) if isinstance(given, str) else None
+    if found is None or float(found[1]) == 0:
+        raise GraphError(f"{what}: {given!r} is no size: write it as in '512MB' or '1GiB', or give a number of bytes")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2]])
+
+
 def check_name(what: str, name: object) -> None:
     """Refuse what can't be the name of a graph or loop.
 

@@ -41,7 +41,7 @@ class DeadLetter:
 
 def item_of(head: Mapping[str, Any], value: Any) -> Item:
     """The item of an envelope whose value was unpacked."""
-    return Item(head["id"], value, head["attempt"], head.get("error", ""))
+    return Item(head["id"], value, head["attempt"], head.get("error", ""), head.get("deaths", 0))
 
 
 def open_letter(data: bytes, size: int, value: Any) -> DeadLetter:

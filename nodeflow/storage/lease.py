@@ -22,12 +22,14 @@ class Item(NamedTuple):
         value: what was pushed.
         attempt: 1 at the first delivery.
         error: why it came back, when it did because of one; else empty.
+        deaths: how often it was delivered alone and failed.
     """
 
     id: str
     value: Any
     attempt: int = 1
     error: str = ""
+    deaths: int = 0
 
 
 class Lease(Sequence[Item]):

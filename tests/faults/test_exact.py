@@ -268,9 +268,25 @@ def test_an_item_that_kills_its_process_goes_to_the_dead_letters_and_all_others_
 ) -> None:
     text = FLOW.replace("time.sleep(0.0002)", "k == 20_000 and os._exit(7)")
     project.write("flow.py", text)
-    done = project.run("run", "flow.py", "--quiet", status=0)
+    done = project.run("run", "flow.py", "--quiet", status=3)
     assert take_results(project) == [each for each in expected() if each[0] != 150]
     (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
-    assert letter["input"]["queue_spread_work"]["value"] == 20_000
+    assert letter["node"] == "work"
+    assert letter["input"] == {"queue_spread_work_reader": {"value": 20_000}}
+    assert letter["error"]["type"] == "Death"
+    assert "died, was cut off or was replaced while it held the item, 3 times" in letter["error"]["message"]
     assert "process b/" in done.stderr
+    project.replace("flow.py", "k == 20_000 and os._exit(7)", "pass")
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [each for each in expected() if each[0] == 150]
+
+
+def test_a_gathering_goes_on_without_an_item_that_kills_its_process(project: Project) -> None:
+    text = FLOW.replace("time.sleep(0.0002)", "k == 20_000 and os._exit(7)").replace("Collect()", "Collect('skip')")
+    project.write("flow.py", text)
+    project.run("run", "flow.py", "--quiet", status=3)
+    found = {n: (size, total) for n, size, total in take_results(project)}
+    assert len(found) == COUNT
+    assert found[150] == (LARGE - 1, sum(k * k for k in range(LARGE)) - 20_000**2)
     project.run("dead-letters", "flow.py", "--clear")

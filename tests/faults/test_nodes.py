@@ -107,6 +107,27 @@ def test_an_error_that_cannot_be_shown_fails_its_item(project: Project) -> None:
     discard(project)
 
 
+def test_a_node_that_wants_too_much_memory_fails_its_item(project: Project) -> None:
+    write(project, "n == 5 and bytearray(2_000_000_000)")
+    project.replace("flow.py", 'graph.loop("b")', 'graph.loop("b", memory="600MB")')
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    letter = json.loads(project.run("dead-letters", "flow.py", "--json").stdout)
+    assert letter["error"]["type"] == "MemoryError"
+    discard(project)
+
+
+def test_a_node_that_raises_what_is_no_exception_fails_its_item(project: Project) -> None:
+    write(project, "class Odd(BaseException): pass\n        if n == 5: raise Odd")
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    discard(project)
+
+
+def test_a_node_that_prints_very_much_holds_nothing_up(project: Project) -> None:
+    write(project, "if n == 5: print('x' * 1_000_000 + chr(10), end='') if n else None")
+    assert project.run("run", "flow.py", "--quiet").stdout.count("x") == 1_000_000
+    discard(project)
+
+
 def test_a_process_that_a_node_detaches_does_not_hold_the_job_up(project: Project) -> None:
     body = """if n == 0:
             child = subprocess.Popen(["sleep", "600"], start_new_session=True)

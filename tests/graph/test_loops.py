@@ -172,3 +172,28 @@ def test_a_diamond_over_loops_is_no_cycle() -> None:
 
 def max_of(a: int, b: int) -> int:
     return max(a, b)
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [("1GB", 10**9), ("1.5 GB", 1_500_000_000), ("512MiB", 512 << 20), ("64kB", 64_000), ("100B", 100), (4096, 4096)],
+)
+def test_the_memory_of_a_loop(memory: str | int, size: int) -> None:
+    graph = Graph("test")
+    with graph.loop("a", memory=memory):
+        graph.add(one)
+    with graph.loop("a"):
+        pass
+    assert graph.loops["a"].memory == size
+
+
+@pytest.mark.parametrize("memory", ["1", "much", "1gb", "0GB", 0, -1, True, 1.5, "1 GB more"])
+def test_what_is_no_size_is_refused(memory: object) -> None:
+    refused(lambda: Graph("test").loop("a", memory=memory), "memory of loop 'a'", "is no size")  # type: ignore[arg-type] # the test
+
+
+def test_another_memory_is_refused() -> None:
+    graph = Graph("test")
+    with graph.loop("a", memory="1GB"):
+        graph.add(one)
+    refused(lambda: graph.loop("a", memory="2GB"), "loop 'a' has another memory= since")

@@ -1,0 +1,261 @@
+"""What the engine costs: per node, per item over three loops, at the start; beside plain Python and a naive hop."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+from redis import Redis
+
+from benchmarks.report import Measure, conclude, machine, natural, options, progress
+from benchmarks.server import Server, server_for
+from nodeflow.engine import FlowEngine, JobResult, Progress, load_graph
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.packing import Packing
+from nodeflow.engine.passes import finished
+from nodeflow.engine.plan import plan_loop
+from nodeflow.engine.results import Results
+from nodeflow.engine.runner import Runner
+from nodeflow.engine.work import Work
+from nodeflow.errors import LoopDiedError
+from nodeflow.graph import Context, Graph
+from nodeflow.storage import DataStore
+from nodeflow.testing.memory import MemoryStore
+
+ITEM = {"id": "node_1", "data": {"x": list(range(10)), "text": "hello world" * 5}, "metadata": {"a": 1}}
+CHAIN = 10
+CALLS = 20_000
+
+FLOW = """
+    from nodeflow import Graph
+
+    ITEM = {item!r}
+
+    def items():
+        for _ in range({count}):
+            yield ITEM
+
+    def touch(item):
+        item["data"]["y"] = 1
+        return item
+
+    def sink(item) -> None:
+        pass
+
+    graph = Graph("bench")
+    with graph.loop("a"):
+        made = graph.add(items)
+    with graph.loop("b"):
+        touched = graph.add(touch, made)
+    with graph.loop("c"):
+        graph.add(sink, touched)
+"""
+
+
+def one(n: int) -> int:
+    """A trivial node."""
+    return n
+
+
+async def one_async(n: int) -> int:
+    """A trivial node that doesn't wait."""
+    return n
+
+
+def head() -> Iterator[int]:
+    """What feeds the chain."""
+    yield 1
+
+
+def chain(function: Any) -> Graph:
+    """A graph of ten trivial nodes in a row."""
+    graph = Graph("chain")
+    last = graph.add(head)
+    for number in range(CHAIN):
+        last = graph.add(function, last, id=f"n{number}")
+    return graph
+
+
+@asynccontextmanager
+async def runner_of(graph: Graph) -> AsyncIterator[Runner]:
+    """What runs the graph's only loop, without a server."""
+    plan = plan_loop(finished(graph), "main")
+    async with Nodes(plan.nodes.values(), Context(graph="chain", node="", loop="main", job="job")) as nodes:
+        yield Runner(plan, nodes, Packing(MemoryStore(), "main", "job"), "job")
+
+
+async def through_the_engine(graph: Graph) -> float:
+    """Seconds per item through a chain, by the engine."""
+    async with runner_of(graph) as runner:
+        results = Results()
+        began = time.perf_counter()
+        for number in range(CALLS):
+            await runner.run(Work(item=f"job.head.0.{number}", entry="head", kept={"head": number}), results)
+        return (time.perf_counter() - began) / CALLS
+
+
+async def plain_calls() -> float:
+    """Seconds per item through ten plain calls."""
+    began = time.perf_counter()
+    for number in range(CALLS):
+        n = number
+        for _ in range(CHAIN):
+            n = one(n)
+    return (time.perf_counter() - began) / CALLS
+
+
+async def plain_awaits() -> float:
+    """Seconds per item through ten plain awaits."""
+    began = time.perf_counter()
+    for number in range(CALLS):
+        n = number
+        for _ in range(CHAIN):
+            n = await one_async(n)
+    return (time.perf_counter() - began) / CALLS
+
+
+async def per_node(rounds: int) -> list[Measure]:
+    """What a node costs in a chain of ten."""
+    found: dict[str, list[float]] = {}
+    ways: dict[str, Callable[[], Awaitable[float]]] = {
+        "calls": plain_calls,
+        "inline": lambda: through_the_engine(chain(one)),
+        "awaits": plain_awaits,
+        "async": lambda: through_the_engine(chain(one_async)),
+    }
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found.setdefault(name, []).append(await way())
+    times = {name: median(values) / CHAIN * 1e6 for name, values in found.items()}
+    return [
+        Measure.at_most("overhead of an inline node, in a chain of ten", times["inline"] - times["calls"], "µs", 0.3),
+        Measure.at_most("async nodes that don't wait, to plain awaits", times["async"] / times["awaits"], "x", 2.0),
+    ]
+
+
+class Watch:
+    """When so many items had come through."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int]] = []
+
+    def progress(self, progress: Progress) -> None:
+        """Note how far the last node is."""
+        self.seen.append((time.monotonic(), progress.nodes["sink"].done))
+
+    def draining(self) -> None:
+        """Nothing is drained."""
+
+    def restarting(self, death: LoopDiedError, seconds: float) -> None:
+        """Nothing may die."""
+        raise death
+
+    def output(self, slot: str, text: str, *, is_error: bool) -> None:
+        """Pass on what goes wrong."""
+        progress(f"{slot}: {text}")
+
+    def rate(self, items: int) -> float:
+        """Items per second, between a fifth and nine tenths of them."""
+        within = [(at, done) for at, done in self.seen if 0.2 * items <= done <= 0.9 * items]
+        (first, least), (last, most) = within[0], within[-1]
+        return (most - least) / (last - first)
+
+
+async def three_loops(server: Server, items: int) -> float:
+    """Items per second through three loops, each in a process of its own."""
+    watch = Watch()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.py"
+        path.write_text("\n".join(line[4:] for line in FLOW.format(item=ITEM, count=items).splitlines()))
+        graph, source = load_graph(str(path))
+        async with DataStore.from_url(server.url, prefix=server.prefix) as store:
+            result: JobResult = await FlowEngine(graph, store, source=source).run(observer=watch)
+    if result.done != items:
+        raise RuntimeError(f"{result.done} of {items} items came through")
+    return watch.rate(items)
+
+
+def _push(url: str, key: str, items: int) -> None:
+    with Redis.from_url(url) as client:
+        for _ in range(items):
+            client.lpush(key, orjson.dumps(ITEM))
+
+
+def naive_hop(server: Server, items: int) -> float:
+    """Items per second over one hop of LPUSH and BRPOP, one by one, between two processes."""
+    key = f"{server.prefix}naive"
+    pusher = multiprocessing.get_context("spawn").Process(target=_push, args=(server.url, key, items))
+    pusher.start()
+    with Redis.from_url(server.url) as client:
+        for number in range(items):
+            found = client.brpop([key], timeout=30)
+            assert isinstance(found, tuple)
+            orjson.loads(found[1])
+            if number == 0:
+                began = time.monotonic()
+        seconds = time.monotonic() - began
+    pusher.join()
+    return items / seconds
+
+
+def starts() -> list[Measure]:
+    """How long it takes until something happens."""
+    importing = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import nodeflow"], check=True)
+        whole = time.perf_counter() - began
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        importing.append(whole - (time.perf_counter() - began))
+    began = time.perf_counter()
+    graph = Graph("large")
+    last = graph.add(head)
+    for number in range(1_000):
+        with graph.loop(f"l{number // 100}"):
+            last = graph.add(one, last, id=f"n{number}")
+    mapped = finished(graph)
+    for loop in mapped.loops:
+        plan_loop(mapped, loop)
+    building = time.perf_counter() - began
+    return [
+        Measure.at_most("import of nodeflow", median(importing) * 1000, "ms", 250),
+        Measure.at_most("a graph of 1,000 nodes: build, validate, map", building * 1000, "ms", 200),
+    ]
+
+
+def main() -> int:
+    """Read the options, measure, print; returns the exit status."""
+    parser = options("benchmarks.engine", __doc__, 200_000, "items through the three loops")
+    parser.add_argument("--rounds", type=natural, default=3, metavar="N", help="rounds of each (default 3)")
+    chosen = parser.parse_args()
+    measures = asyncio.run(per_node(chosen.rounds))
+    measures += starts()
+    with server_for(chosen.url) as server:
+        facts = machine(server.version())
+        naive, loops = [], []
+        for _ in range(chosen.rounds):
+            naive.append(naive_hop(server, chosen.items // 10))
+            loops.append(asyncio.run(three_loops(server, chosen.items)))
+    measures += [
+        Measure("naive LPUSH and BRPOP over one hop", median(naive), "items/s"),
+        Measure("three loops, two channels", median(loops), "items/s"),
+        Measure.at_least("three loops to one naive hop", median(loops) / median(naive), "x", 12),
+    ]
+    return conclude("The engine", facts, measures, as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    sys.exit(main())

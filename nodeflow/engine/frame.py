@@ -1,0 +1,51 @@
+"""A frame: a generator whose values go through the loop one after the other, and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from attrs import define
+
+from nodeflow.engine.arguments import Reads
+from nodeflow.engine.evaluation import Outcome
+from nodeflow.engine.failures import Place
+from nodeflow.engine.stages import Entry, FanOut
+from nodeflow.engine.work import Again, Work
+
+
+@define(eq=False)
+class Frame:
+    """A generator whose values are gone through, one after the other.
+
+    Args:
+        fan_out: the generator, and what stands behind it.
+        outcomes: what has been given for the item.
+        item: the item's id.
+        given: what the generator was given.
+        attempt: which attempt this is.
+        skip: how many of its values have gone on before.
+        reads: what was read for the item.
+        number: how many values it has given.
+        values: they; None before it is called.
+        finishes: whether they are those that a node gives at the end.
+    """
+
+    fan_out: FanOut
+    outcomes: list[Outcome]
+    item: str
+    given: Mapping[str, Any]
+    attempt: int
+    skip: int
+    reads: Reads
+    number: int = 0
+    values: AsyncGenerator[Any, None] | None = None
+    finishes: bool = False
+
+    def left(self, entry: Entry, again: Again | None = None) -> Work:
+        """What is left to be done of it, from its next value on."""
+        node = self.fan_out.step.spec.id
+        again = again or Again(node=node, given=self.given, attempt=self.attempt, position=self.number)
+        if self.finishes:
+            return Work(item=self.item, entry=entry.spec.id, run=(again,), finishes=True)
+        return Place(entry, self.fan_out.stage.level[:-1], self.item, self.outcomes).work((again,))
