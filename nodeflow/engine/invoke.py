@@ -203,10 +203,20 @@ def no_stray_cancellation() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        own = nodes_error(error)
+        if own is error:
             raise
-        raise RuntimeError("the node raised CancelledError, though nobody had cancelled it") from error
+        raise own from error
+
+
+def nodes_error(error: BaseException) -> BaseException:
+    """An error that came out of a node; for a CancelledError, though nobody cancelled it, one that says so."""
+    task = asyncio.current_task() if isinstance(error, asyncio.CancelledError) else None
+    if task is None or task.cancelling():
+        return error
+    own = RuntimeError("the node raised CancelledError, though nobody had cancelled it")
+    own.__cause__ = error
+    return own
 
 
 async def awaited(result: Any) -> Any:

@@ -68,6 +68,15 @@ class Packing:
             path = error.path.removeprefix("$.value").removeprefix("$.branches")
             raise PayloadError(f"${path}", error.reason) from error.__cause__
 
+    def push_plain(self, write: Write, item_id: str, value: Any) -> bytes | None:
+        """As `push`, of a value on no branch; None when there is more to it than to encode it."""
+        if not write.is_simple:
+            return None
+        try:
+            return self.store.encode({"id": item_id, "value": value})
+        except Exception:  # `push` says what is wrong with it
+            return None
+
     async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
         """What goes into the record of a join, by the node that gave it.
 

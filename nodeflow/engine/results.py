@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -76,7 +77,7 @@ class Results:
     dead: list[bytes] = field(factory=list)
     given: list[Given] = field(factory=list)
     gathered: list[tuple[str, str, list[str]]] = field(factory=list)
-    counts: dict[str, int] = field(factory=dict)
+    counts: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
     marks: dict[str, int] = field(factory=dict)
     states: dict[str, dict[str, bytes | None]] = field(factory=dict)
     progress: dict[str, bytes | None] = field(factory=dict)
@@ -113,7 +114,7 @@ class Results:
 
     def count(self, name: str, increment: int = 1) -> None:
         """Add to a count of the job."""
-        self.counts[name] = self.counts.get(name, 0) + increment
+        self.counts[name] += increment
 
     def take(self) -> Results:
         """All of it; here nothing is left."""

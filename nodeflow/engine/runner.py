@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Outcome
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.results import Results
+from nodeflow.engine.rows import Rows
 from nodeflow.engine.way import Flush, Way
 from nodeflow.engine.work import Work
 
@@ -33,6 +34,10 @@ class Runner:
     job: str
     watch: Callable[[str, str, Outcome], None] | None = None
     """Told what a node gave for an item."""
+    rows: Rows = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "rows", Rows(self.nodes))
 
     async def run(self, work: Work, results: Results, attempt: int = 1, flush: Flush | None = None) -> None:
         """Do what is left of an item; an exception of a node touches this item only.

@@ -50,6 +50,16 @@ class Write:
     branch: str | None
     channel: Channel | None
 
+    @cached_property
+    def is_simple(self) -> bool:
+        """Whether each value goes there as it is."""
+        return (
+            self.channel is not None
+            and self.channel.branches is None
+            and self.channel.takes_value
+            and self.branch is None
+        )
+
 
 @frozen(eq=False)
 class Join:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from nodeflow.engine.arguments import Reads, blamed, readable
-from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
-from nodeflow.engine.failures import Failure, Left, Place, is_nodes_own
+from nodeflow.engine.arguments import Reads, readable
+from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
+from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.frame import Frame
 from nodeflow.engine.results import Given, Results, done_count, loop_queue
-from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step, Write
+from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step
+from nodeflow.engine.steps import Steps
 from nodeflow.engine.work import Again, Work
-from nodeflow.errors import BlobStoreError, PayloadError, StorageError
-from nodeflow.graph import Kind, NodeSpec
+from nodeflow.graph import Kind
 
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
@@ -52,6 +52,10 @@ class Way:
     attempt: int
     flush: Flush | None
     frames: list[Frame] = field(factory=list)
+    steps: Steps = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.steps = Steps(self.runner, self.results, self.attempt)
 
     async def go(self, work: Work) -> None:
         """Do what is left of the item."""
@@ -92,7 +96,7 @@ class Way:
         if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
             self._close(step, item, Absent.FAILED)
         elif step is not None:
-            await self._send(step, item, Absent.FAILED, {}, 1)
+            await self.steps.send(step, item, Absent.FAILED, {}, 1)
 
     def _known(self, work: Work) -> list[Outcome]:
         outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
@@ -103,12 +107,13 @@ class Way:
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step
         if step is not None:
-            failure = await self._send(step, work.item, outcomes[step.place], {}, 1)
+            failure = await self.steps.send(step, work.item, outcomes[step.place], {}, 1)
             if failure is not None:
                 outcomes[step.place] = failure.outcome
                 await self._leave([failure], (), work.item, outcomes)
             if step.spec.kind is not Kind.READER and failure is None:
                 self.results.count(done_count(step.spec.id))
+            self.runner.rows.note(outcomes[step.place])
         await self._stage(self.entry.stage, outcomes, work.item, Reads(outcomes))
 
     def _finish(self, work: Work, outcomes: list[Outcome]) -> None:
@@ -130,11 +135,10 @@ class Way:
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, work: Work | None = None
     ) -> None:
         again = {each.node: each for each in work.run} if work is not None else {}
-        failures = []
-        for step in stage.steps:
-            failure = await self._step(step, outcomes, item, reads, again.get(step.spec.id))
-            if failure is not None:
-                failures.append(failure)
+        if again:
+            failures = await self.steps.run_again(stage, outcomes, item, reads, again)
+        else:
+            failures = await self.steps.run(stage, outcomes, item, reads)
         frames = []
         for fan_out in stage.fan_outs:
             frame = self._frame(fan_out, outcomes, item, reads, again.get(fan_out.step.spec.id))
@@ -145,115 +149,6 @@ class Way:
         for part in stage.parts:
             await self._give(part, outcomes, item)
         self.frames += reversed(frames)
-
-    async def _step(
-        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, again: Again | None
-    ) -> Failure | None:
-        """Run a node, if it is ready, and give its queues what it gave; what is left to be done when it raised."""
-        given = bind(step.sources, step.spec.required, outcomes) if again is None else again.given
-        attempt = 1 if again is None else again.attempt
-        failure: Failure | None = None
-        if isinstance(given, Absent):
-            outcomes[step.place] = given
-        else:
-            failure = await self._call(step, outcomes, item, reads, given, attempt)
-        unsent = await self._send(step, item, outcomes[step.place], {} if isinstance(given, Absent) else given, attempt)
-        if unsent is not None:
-            failure = unsent
-            outcomes[step.place] = unsent.outcome
-            await self._send(step, item, unsent.outcome, {}, attempt)
-        elif not isinstance(outcomes[step.place], Absent) or (failure is not None and not failure.is_left):
-            self.results.count(done_count(step.spec.id))
-        return failure if failure is not None and failure.is_left else None
-
-    async def _call(
-        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, given: Mapping[str, Any], attempt: int
-    ) -> Failure | None:
-        spec, runner = step.spec, self.runner
-        try:
-            found = await readable(spec, given, reads, runner.plan.source, item=item, job=runner.job)
-            if isinstance(found, Absent):
-                outcomes[step.place] = found
-                return None
-            result = await runner.nodes.call(spec, found[1], item, attempt + self.attempt - 1)
-            outcomes[step.place] = settled(spec, found[0], result, step.branches)
-        except BaseException as error:
-            failure = self._failure(step, item, given, error, attempt)
-            outcomes[step.place] = failure.outcome
-            return failure
-        return None
-
-    async def _remember(self, spec: NodeSpec) -> None:
-        """Have the hop save what a node remembers, and push what it has pushed.
-
-        Raises:
-            PayloadError: something of it can't be kept, or sent.
-            BlobStoreError: it is large, and its blob can't be written.
-        """
-        nodes, packing = self.runner.nodes, self.runner.packing
-        state = nodes.states.of(spec.id, nodes.partition)
-        changes = {
-            name: None if data is None else await packing.field(state.name, data)
-            for name, data in state.changes().items()
-        }
-        pushes = [(queue, await packing.foreign(queue, value)) for queue, value in nodes.pushed]
-        state.keep()
-        nodes.pushed.clear()
-        for queue, value in pushes:
-            self.results.push(queue, value)
-        for name, saved in changes.items():
-            self.results.remember(state.name, name, saved)
-
-    def _failure(
-        self, step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
-    ) -> Failure:
-        if not is_nodes_own(error):
-            raise error
-        if step.spec.takes_context:
-            self.runner.nodes.undo(step.spec)
-        again = Again(node=step.spec.id, given=given, attempt=attempt, position=position)
-        return Failure.of(step.spec, item, again, error)
-
-    async def _send(
-        self, step: Step, item: str, outcome: Outcome, given: Mapping[str, Any], attempt: int
-    ) -> Failure | None:
-        """Give what a node gave to its queues, to all or to none; the failure of one whose output can't travel."""
-        pushes = []
-        try:
-            for write in step.writes:
-                data = await self._packed(step, write, item, outcome)
-                if data is not None:
-                    pushes.append((write.queue, data))
-            if step.spec.takes_context:
-                await self._remember(step.spec)
-        except BaseException as error:  # whatever a value does when it is looked at
-            if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
-                raise
-            return self._failure(step, item, given, error, attempt)
-        for queue, data in pushes:
-            self.results.push(queue, data)
-        if self.runner.watch is not None:
-            self.runner.watch(step.spec.id, item, outcome)
-        return None
-
-    async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> bytes | None:
-        is_whole = write.channel is not None and write.channel.branches is not None
-        sent = outcome if is_whole else on_branch(outcome, write.branch)
-        if sent is Absent.WAITING:
-            return None
-        try:
-            return await self.runner.packing.push(write, item, sent)
-        except BlobStoreError as error:
-            giver = self._giver(step)
-            if giver.options.on_blob_error == "fail":
-                raise blamed(error, giver.id, self.runner.job) from None
-            _log.warning("item %s: what %r gave doesn't go to queue %r: %s", item, giver.id, write.queue, error)
-            return None
-        except PayloadError as error:
-            raise PayloadError(error.path, f"{error.reason}; so it can't go to queue {write.queue!r}") from error
-
-    def _giver(self, step: Step) -> NodeSpec:
-        return self.runner.plan.source(step.spec.id)
 
     async def _give(self, part: Part, outcomes: list[Outcome], item: str) -> None:
         """Give a join its part, unless that is still to come."""
@@ -293,7 +188,7 @@ class Way:
         if value is _END:
             self.frames.remove(frame)
             if step.spec.takes_context:
-                await self._remember(step.spec)
+                await self.steps.remember(step.spec)
             if frame.fan_out.is_needed:
                 self._close(step, frame.item, frame.number)
                 self.results.count(done_count(step.spec.id), 0 if frame.finishes else 1)
@@ -320,7 +215,7 @@ class Way:
         outcomes = frame.outcomes.copy()
         outcomes[step.place] = value
         if frame.fan_out.is_needed:
-            failure = await self._send(step, item, value, frame.given, frame.attempt)
+            failure = await self.steps.send(step, item, value, frame.given, frame.attempt)
             if failure is not None:
                 await self._broken_off(frame, evolve(failure, again=evolve(failure.again, position=frame.number - 1)))
                 return
@@ -329,7 +224,9 @@ class Way:
     async def _break_off(self, frame: Frame, error: BaseException) -> None:
         """A generator raised: the values before have gone on."""
         step = frame.fan_out.step
-        await self._broken_off(frame, self._failure(step, frame.item, frame.given, error, frame.attempt, frame.number))
+        await self._broken_off(
+            frame, self.steps.failure(step, frame.item, frame.given, error, frame.attempt, frame.number)
+        )
 
     async def _broken_off(self, frame: Frame, failure: Failure) -> None:
         step = frame.fan_out.step

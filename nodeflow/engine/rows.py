@@ -1,0 +1,73 @@
+"""Rows: the steps of a stage as they are gone through for each item, with what is looked up only once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, NamedTuple
+
+from nodeflow.engine.evaluation import Absent, Branches
+from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.results import done_count
+from nodeflow.engine.stages import Stage, Step
+from nodeflow.graph import Branch, Kind
+from nodeflow.values import RefValue
+
+_SPECIAL = (Absent, Branches, Branch, RefValue, GeneratorType, AsyncGeneratorType)
+
+
+class Row(NamedTuple):
+    """A step.
+
+    Args:
+        call: what is called with the value of its only input; None when there is more to it.
+        source: where that value lies.
+        place: where its outcome lies.
+        is_async: whether it is waited for.
+        done: the name of its count.
+        step: the step.
+    """
+
+    call: Callable[[Any], Any] | None
+    source: int
+    place: int
+    is_async: bool
+    done: str
+    step: Step
+
+
+class Rows:
+    """The rows of each stage, and the classes of the values with which nothing is to be done.
+
+    Args:
+        nodes: the nodes, set up.
+    """
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.plain: set[type] = set()
+        """Classes whose values are neither references nor branches nor anything else that is not just passed on."""
+        self._nodes = nodes
+        self._known: dict[Stage, list[Row]] = {}
+
+    def of(self, stage: Stage) -> list[Row]:
+        """The rows of a stage."""
+        found = self._known.get(stage)
+        if found is None:
+            found = self._known[stage] = [self._row(step) for step in stage.steps]
+        return found
+
+    def note(self, value: Any) -> None:
+        """Learn from a value that was looked at whether those of its class are plain."""
+        kind = type(value)
+        if not issubclass(kind, _SPECIAL) and not hasattr(kind, "__await__"):
+            self.plain.add(kind)
+
+    def _row(self, step: Step) -> Row:
+        spec = step.spec
+        is_simple = spec.kind is Kind.BLOCKING and len(step.sources) == 1 and step.sources[0][2] is None
+        call = self._nodes.simple(spec) if is_simple else None
+        function = call.func if isinstance(call, partial) else call
+        source = step.sources[0][1] if step.sources else 0
+        return Row(call, source, step.place, inspect.iscoroutinefunction(function), done_count(spec.id), step)

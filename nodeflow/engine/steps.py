@@ -1,0 +1,233 @@
+"""Runs the nodes of a stage for one item: each that is ready, and what became of those that raised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from nodeflow.engine.arguments import Reads, blamed, readable
+from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
+from nodeflow.engine.failures import Failure, is_nodes_own
+from nodeflow.engine.invoke import awaited, no_generator, no_stray_cancellation, nodes_error
+from nodeflow.engine.results import Results, done_count
+from nodeflow.engine.stages import Stage, Step, Write
+from nodeflow.engine.work import Again
+from nodeflow.errors import BlobStoreError, PayloadError, StorageError
+from nodeflow.graph import NodeSpec
+
+if TYPE_CHECKING:
+    from nodeflow.engine.runner import Runner
+
+_log = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class Steps:
+    """Runs nodes for one item.
+
+    Args:
+        runner: what it belongs to.
+        results: what came of them is added to these.
+        attempt: which delivery of the item this is.
+    """
+
+    runner: Runner
+    results: Results
+    attempt: int
+
+    async def run_again(
+        self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, again: Mapping[str, Again]
+    ) -> list[Failure]:
+        """Run the nodes of a stage, some of them again; what is left to be done."""
+        found = [await self._step(step, outcomes, item, reads, again.get(step.spec.id)) for step in stage.steps]
+        return [failure for failure in found if failure is not None]
+
+    async def run(self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads) -> list[Failure]:
+        """Run the nodes of a stage, those with one plain input in the fastest way; what is left to be done."""
+        failures = []
+        rows, counts = self.runner.rows, self.results.counts
+        plain = rows.plain
+        for call, source, place, is_async, count, step in rows.of(stage):
+            value = outcomes[source]
+            if call is None or value.__class__ not in plain:
+                failure = await self._step(step, outcomes, item, reads, None)
+            else:
+                try:
+                    result = await call(value) if is_async else call(value)
+                except BaseException as error:
+                    failure = await self._raised(step, outcomes, item, value, error)
+                else:
+                    if result.__class__ in plain and self._sent(step, item, result):
+                        outcomes[place] = result
+                        counts[count] += 1
+                        continue
+                    failure = await self._gave(step, outcomes, item, value, result)
+            if failure is not None:
+                failures.append(failure)
+        return failures
+
+    def _sent(self, step: Step, item: str, value: Any) -> bool:
+        """Give a plain value to a node's queues, when that is as simple as it mostly is."""
+        if self.runner.watch is not None:
+            return False
+        if not step.writes:
+            return True
+        found = []
+        for write in step.writes:
+            data = self.runner.packing.push_plain(write, item, value)
+            if data is None:
+                return False
+            found.append((write.queue, data))
+        for queue, data in found:
+            self.results.push(queue, data)
+        return True
+
+    async def _raised(
+        self, step: Step, outcomes: list[Outcome], item: str, value: Any, error: BaseException
+    ) -> Failure | None:
+        given = {step.sources[0][0]: value}
+        failure = self.failure(step, item, given, nodes_error(error), 1)
+        outcomes[step.place] = failure.outcome
+        return await self._conclude(step, outcomes, item, given, 1, failure)
+
+    async def _gave(self, step: Step, outcomes: list[Outcome], item: str, value: Any, result: Any) -> Failure | None:
+        given = {step.sources[0][0]: value}
+        failure = None
+        try:
+            with no_stray_cancellation():
+                result = no_generator(step.spec, await awaited(result))
+            outcomes[step.place] = settled(step.spec, given, result)
+        except BaseException as error:
+            failure = self.failure(step, item, given, error, 1)
+            outcomes[step.place] = failure.outcome
+        return await self._conclude(step, outcomes, item, given, 1, failure)
+
+    async def _step(
+        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, again: Again | None
+    ) -> Failure | None:
+        """Run a node, if it is ready, and give its queues what it gave; what is left to be done when it raised."""
+        given = bind(step.sources, step.spec.required, outcomes) if again is None else again.given
+        attempt = 1 if again is None else again.attempt
+        failure: Failure | None = None
+        if isinstance(given, Absent):
+            outcomes[step.place] = given
+        else:
+            failure = await self._call(step, outcomes, item, reads, given, attempt)
+        return await self._conclude(step, outcomes, item, {} if isinstance(given, Absent) else given, attempt, failure)
+
+    async def _conclude(
+        self,
+        step: Step,
+        outcomes: list[Outcome],
+        item: str,
+        given: Mapping[str, Any],
+        attempt: int,
+        failure: Failure | None,
+    ) -> Failure | None:
+        """Give a node's queues what it gave; what is left to be done when it raised, or that can't travel."""
+        unsent = await self.send(step, item, outcomes[step.place], given, attempt)
+        if unsent is not None:
+            failure = unsent
+            outcomes[step.place] = unsent.outcome
+            await self.send(step, item, unsent.outcome, {}, attempt)
+        elif not isinstance(outcomes[step.place], Absent) or (failure is not None and not failure.is_left):
+            self.results.count(done_count(step.spec.id))
+            self.runner.rows.note(outcomes[step.place])
+        return failure if failure is not None and failure.is_left else None
+
+    async def _call(
+        self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, given: Mapping[str, Any], attempt: int
+    ) -> Failure | None:
+        spec, runner = step.spec, self.runner
+        try:
+            found = await readable(spec, given, reads, runner.plan.source, item=item, job=runner.job)
+            if isinstance(found, Absent):
+                outcomes[step.place] = found
+                return None
+            result = await runner.nodes.call(spec, found[1], item, attempt + self.attempt - 1)
+            outcomes[step.place] = settled(spec, found[0], result, step.branches)
+        except BaseException as error:
+            failure = self.failure(step, item, given, error, attempt)
+            outcomes[step.place] = failure.outcome
+            return failure
+        return None
+
+    async def remember(self, spec: NodeSpec) -> None:
+        """Have the hop save what a node remembers, and push what it has pushed.
+
+        Raises:
+            PayloadError: something of it can't be kept, or sent.
+            BlobStoreError: it is large, and its blob can't be written.
+        """
+        nodes, packing = self.runner.nodes, self.runner.packing
+        state = nodes.states.of(spec.id, nodes.partition)
+        changes = {
+            name: None if data is None else await packing.field(state.name, data)
+            for name, data in state.changes().items()
+        }
+        pushes = [(queue, await packing.foreign(queue, value)) for queue, value in nodes.pushed]
+        state.keep()
+        nodes.pushed.clear()
+        for queue, value in pushes:
+            self.results.push(queue, value)
+        for name, saved in changes.items():
+            self.results.remember(state.name, name, saved)
+
+    def failure(
+        self, step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
+    ) -> Failure:
+        """What becomes of an item on which a node raised.
+
+        Raises:
+            BaseException: the error itself, when it is not the node's.
+        """
+        if not is_nodes_own(error):
+            raise error
+        if step.spec.takes_context:
+            self.runner.nodes.undo(step.spec)
+        again = Again(node=step.spec.id, given=given, attempt=attempt, position=position)
+        return Failure.of(step.spec, item, again, error)
+
+    async def send(
+        self, step: Step, item: str, outcome: Outcome, given: Mapping[str, Any], attempt: int
+    ) -> Failure | None:
+        """Give what a node gave to its queues, to all or to none; the failure of one whose output can't travel."""
+        pushes = []
+        try:
+            for write in step.writes:
+                data = await self._packed(step, write, item, outcome)
+                if data is not None:
+                    pushes.append((write.queue, data))
+            if step.spec.takes_context:
+                await self.remember(step.spec)
+        except BaseException as error:  # whatever a value does when it is looked at
+            if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
+                raise
+            return self.failure(step, item, given, error, attempt)
+        for queue, data in pushes:
+            self.results.push(queue, data)
+        if self.runner.watch is not None:
+            self.runner.watch(step.spec.id, item, outcome)
+        return None
+
+    async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> bytes | None:
+        is_whole = write.channel is not None and write.channel.branches is not None
+        sent = outcome if is_whole else on_branch(outcome, write.branch)
+        if sent is Absent.WAITING:
+            return None
+        try:
+            return await self.runner.packing.push(write, item, sent)
+        except BlobStoreError as error:
+            giver = self._giver(step)
+            if giver.options.on_blob_error == "fail":
+                raise blamed(error, giver.id, self.runner.job) from None
+            _log.warning("item %s: what %r gave doesn't go to queue %r: %s", item, giver.id, write.queue, error)
+            return None
+        except PayloadError as error:
+            raise PayloadError(error.path, f"{error.reason}; so it can't go to queue {write.queue!r}") from error
+
+    def _giver(self, step: Step) -> NodeSpec:
+        return self.runner.plan.source(step.spec.id)
