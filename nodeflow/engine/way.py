@@ -153,10 +153,11 @@ class Way:
     async def _give(self, part: Part, outcomes: list[Outcome], item: str) -> None:
         """Give a join its part, unless that is still to come."""
         found = {node: outcomes[place] for node, place in part.sources}
-        if Absent.WAITING in found.values():
+        absent = [outcome for outcome in found.values() if isinstance(outcome, Absent)]
+        if Absent.WAITING in absent:
             return
         record, name = (item, part.name) if part.name is not None else tuple(item.rsplit(".", 1))
-        data = None if Absent.FAILED in found.values() else await self.runner.packing.part(part.join.node, found)
+        data = None if Absent.FAILED in absent else await self.runner.packing.part(part.join.node, found)
         self.results.give(Given(part.join, record, name, data))
 
     def _frame(

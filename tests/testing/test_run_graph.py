@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from nodeflow.errors import GraphInvalidError, JobError, UsageError
@@ -85,6 +86,20 @@ def test_what_was_skipped_is_left_out_and_a_skipped_parent_gathers_nothing() -> 
         graph.add(pair, n, gathered)
     found = [[0, None], [1, [0]], [2, None], [3, [0, 2]], [4, None], [5, [0, 2, 4]]]
     assert sorted(run_graph(graph)["pair"], key=str) == found
+
+
+def test_arrays_go_through_joins() -> None:
+    graph = Graph("g")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+        array = graph.add(lambda n: np.arange(n), n, id="array")
+        many = graph.add(upto, n)
+    with graph.loop("b"):
+        arrays = graph.add(lambda k: np.ones(k), many, id="arrays")
+    with graph.loop("c"):
+        found = graph.add(Collect(), arrays)
+        graph.add(lambda a, found: [a.size, sum(each.sum() for each in found)], array, found, id="sizes")
+    assert run_graph(graph)["sizes"] == [[n, n * (n - 1) // 2] for n in range(6)]
 
 
 def test_nested_fan_outs_are_gathered_one_after_the_other() -> None:
