@@ -135,7 +135,7 @@ class FlowEngine:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
         queue = self._scoped.queue
         own = [letter for loop in self.graph.loops for letter in await queue.dead_letters(loop_queue(loop))]
-        letters = [{"letter": letter.id, **shown_letter(letter.value)} for letter in own]
+        letters = [{"letter": letter.id, **shown_letter(letter.value, letter.error)} for letter in own]
         letters += [
             {"letter": letter.id, **foreign_letter(letter, reader)}
             for reader in self._readers()

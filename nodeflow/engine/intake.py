@@ -66,6 +66,7 @@ class Intake:
             work = Work.from_data(item.value)
         except PayloadError as error:
             raise RefusedError(error.reason) from error
+        self._check(work)
         if work.in_words:
             raise RefusedError("what the node was given could not be kept, so it can't run on it again")
         if any(self.plan.nodes[each.node].is_head for each in work.run if not work.finishes):
@@ -73,6 +74,17 @@ class Intake:
         if "error" in item.value:
             results.count(failed_count(item.value["node"]), -1)
         return work
+
+    def _check(self, work: Work) -> None:
+        """Refuse what the graph has not, or no longer."""
+        entry = self.plan.entries.get(work.entry)
+        nodes = [work.entry, *work.level, *work.kept, *(each.node for each in (*work.run, *work.dead))]
+        missing = next((node for node in nodes if entry is None or node not in entry.places), None)
+        if missing is not None:
+            raise RefusedError(f"loop {self.plan.loop.name!r} has no node {missing!r} any more that this needs")
+        assert entry is not None
+        if entry.stage_at(work.level) is None:
+            raise RefusedError(f"node {work.run[0].node!r} doesn't stand below {' and '.join(work.level)} any more")
 
     async def _of_notice(self, notice: Mapping[str, Any], results: Results) -> Work:
         node, item, state = str(notice["join"]), str(notice["item"]), notice["state"]

@@ -12,7 +12,8 @@ from nodeflow.engine.plan import channels_of
 from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.results import loop_queue
 from nodeflow.engine.state import state_hash
-from nodeflow.graph import Graph
+from nodeflow.errors import JobError
+from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore, joins_hash
 
 MOST_WAITING = 10_000
@@ -47,20 +48,38 @@ class JobBook:
 
         Args:
             source: `FILE:name` of the graph.
+
+        Raises:
+            JobError: a producer is in another number of processes than when the job began.
         """
         known = await self.all()
         last = known[-1] if known else None
         requeued = await self._loops_with_work() if last is not None else set()
         if last is not None and (last.status is not JobStatus.DONE or requeued):
+            self._check_shards(last)
             if last.status is JobStatus.DONE:
                 await self._open_again(last, requeued)
             record = last.again(source)
         else:
-            record = JobRecord.new(self.graph.name, source)
+            record = JobRecord.new(self.graph.name, source, self._shards)
         await self.write(record)
         for queue in channels_of(self.graph):
             await self.store.queue.bound(queue, MOST_WAITING)
         return record
+
+    @property
+    def _shards(self) -> dict[str, int]:
+        producers = (spec for spec in self.graph.nodes.values() if spec.kind is Kind.PRODUCER)
+        return {spec.id: self.graph.loops[spec.loop].processes for spec in producers}
+
+    def _check_shards(self, record: JobRecord) -> None:
+        for producer, shards in self._shards.items():
+            before = record.shards.get(producer, shards)
+            if before != shards:
+                raise JobError(
+                    f"job {record.id} was begun with producer {producer!r} in {before} processes, and each has given a "
+                    f"part of its share: go on with processes={before}, or discard the job with `nodeflow run --fresh`"
+                )
 
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""

@@ -20,7 +20,7 @@ from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.progress import InParts
-from nodeflow.engine.results import Results, loop_queue
+from nodeflow.engine.results import Results, loop_queue, refused_count
 from nodeflow.engine.runner import Runner
 from nodeflow.engine.state import State, States, state_hash
 from nodeflow.engine.way import HOP_BYTES
@@ -263,8 +263,8 @@ class _Batch:
             await self._handle(item, left)
             self.done.append(item)
             size = max(size, self.results.size)
-        if self.lease.is_open:
-            await self.worker.hops.commit(self.results, self.lease)
+        if self.lease.is_open or not self.results.is_empty:
+            await self.worker.hops.commit(self.results, self.lease if self.lease.is_open else None)
         seconds = time.monotonic() - start
         fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
         return max(1, min(_MOST_LEASED, round(fitting), 2 * most))
@@ -281,6 +281,9 @@ class _Batch:
                 await self.worker.runner.run_each(works, self.results, item.attempt, flush)
         except RefusedError as refusal:
             await self.lease.dead_letter(item, str(refusal))
+            loop = self.worker.post.plan.loop.name
+            if self.lease.name == loop_queue(loop):  # what other programs push to a channel is no failure of the job
+                self.results.count(refused_count(loop))
             return
         self.worker.in_parts.over(key, self.results)
 

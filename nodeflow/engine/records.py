@@ -43,6 +43,7 @@ class JobRecord:
         deaths: how many of its processes died.
         nodes: the counts of each node, when it ended.
         why: why it was stopped.
+        shards: in how many processes each producer gives its values: that can't change within a job.
     """
 
     id: str
@@ -57,11 +58,13 @@ class JobRecord:
     deaths: int = 0
     nodes: Mapping[str, NodeCount] = field(factory=dict)
     why: str = ""
+    shards: Mapping[str, int] = field(factory=dict)
 
     @classmethod
-    def new(cls, graph: str, source: str) -> JobRecord:
+    def new(cls, graph: str, source: str, shards: Mapping[str, int]) -> JobRecord:
         """The record of a job that begins now."""
-        return cls(id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", graph=graph, source=source)
+        job = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        return cls(id=job, graph=graph, source=source, shards=shards)
 
     def again(self, source: str) -> JobRecord:
         """The record of the job as it is gone on with now, by this process."""
@@ -83,6 +86,7 @@ class JobRecord:
             "deaths": self.deaths,
             "nodes": {node: [count.done, count.failed] for node, count in self.nodes.items()},
             "why": self.why,
+            "shards": dict(self.shards),
         }
 
     @classmethod
@@ -101,4 +105,5 @@ class JobRecord:
             deaths=data["deaths"],
             nodes={node: NodeCount(*counts) for node, counts in data["nodes"].items()},
             why=data["why"],
+            shards=data["shards"],
         )

@@ -27,6 +27,11 @@ def failed_count(node: str) -> str:
     return f"failed:{node}"
 
 
+def refused_count(loop: str) -> str:
+    """The count of the items that a loop could not take in, in its job's ledger."""
+    return f"refused:{loop}"
+
+
 def loop_queue(loop: str) -> str:
     """The queue of the work that a loop has left for later; its dead letters are those of the loop."""
     return f"loop_{loop}"
@@ -217,8 +222,14 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
     }
 
 
-def shown_letter(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A dead letter as it is shown: with the input that the error came of."""
+def shown_letter(data: Mapping[str, Any], refused: str = "") -> dict[str, Any]:
+    """A dead letter as it is shown: with the input that the error came of.
+
+    Args:
+        data: the letter.
+        refused: why it could not be gone on with, when it was requeued.
+    """
+    error = data["error"] if not refused else {**data["error"], "type": "Refused", "message": refused}
     first: Mapping[str, Any] = next(iter(data["run"]), {})
     return {
         "item": data["item"],
@@ -228,7 +239,7 @@ def shown_letter(data: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": first.get("attempt", 1),
         "at": data["at"],
         "input": first.get("input", {}) if first else data["kept"],
-        "error": data["error"],
+        "error": error,
     }
 
 

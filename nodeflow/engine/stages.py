@@ -207,7 +207,7 @@ class Entry:
             reached = self.reached(nodes)
             whole = self.stage_at(level)
             run = reached if included else reached - own
-            self._restricted[key] = whole.only(run, own) or Stage(level)
+            self._restricted[key] = (whole and whole.only(run, own)) or Stage(level)
         return self._restricted[key]
 
     def reached(self, nodes: Iterable[str]) -> frozenset[int]:
@@ -218,15 +218,12 @@ class Entry:
                 reached.add(step.place)
         return frozenset(reached)
 
-    def stage_at(self, level: tuple[str, ...]) -> Stage:
-        """The stage below these fan-outs.
-
-        Raises:
-            LookupError: the graph has none any more.
-        """
-        stage = self.stage
+    def stage_at(self, level: tuple[str, ...]) -> Stage | None:
+        """The stage below these fan-outs; None when there is none."""
+        stage: Stage | None = self.stage
         for node in level:
-            stage = next(fan_out.stage for fan_out in stage.fan_outs if fan_out.step.spec.id == node)
+            fan_outs = stage.fan_outs if stage is not None else ()
+            stage = next((fan_out.stage for fan_out in fan_outs if fan_out.step.spec.id == node), None)
         return stage
 
     @cached_property

@@ -21,7 +21,7 @@ from nodeflow.engine.marks import closed_mark, committed_count
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.process import STOPPED, Order
 from nodeflow.engine.records import JobRecord, JobStatus
-from nodeflow.engine.results import done_count, failed_count
+from nodeflow.engine.results import done_count, failed_count, refused_count
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
@@ -232,7 +232,8 @@ class Supervisor:
             job=self._record.id,
             nodes=progress.nodes,
             done=sum(progress.nodes[node].done for node in self._last_nodes()),
-            failed=sum(count.failed for count in progress.nodes.values()),
+            failed=sum(count.failed for count in progress.nodes.values())
+            + sum(marks.get(refused_count(loop), 0) for loop in used),
             waiting=progress.waiting,
             seconds=progress.seconds,
             drained=not is_done,

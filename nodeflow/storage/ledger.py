@@ -13,6 +13,9 @@ from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.keys import Keys
 from nodeflow.storage.payloads import Payloads
 
+_AT_ONCE = 1_000
+"""How many fields are read in one step, so that the server is held up for nobody."""
+
 
 @frozen(kw_only=True)
 class LoopEnd:
@@ -64,11 +67,13 @@ class Ledger:
         Raises:
             PayloadError: one can't be read.
         """
-        if not fields:
-            return []
         key = self._keys.job_hash(self.job, name)
-        found = await self._connection.call("HMGET", key, *fields, operation=f"read {name} of job {self.job}")
-        return [await self._payloads.unpack(data, key) if data else None for data in found]
+        found: list[Any] = []
+        for first in range(0, len(fields), _AT_ONCE):
+            some = fields[first : first + _AT_ONCE]
+            data = await self._connection.call("HMGET", key, *some, operation=f"read {name} of job {self.job}")
+            found += [await self._payloads.unpack(each, key) if each else None for each in data]
+        return found
 
     async def table(self, name: str) -> dict[str, Any]:
         """All fields of a hash of the job; the server is never held up (HSCAN).

@@ -215,6 +215,35 @@ def test_states_positions_and_pushes_are_exact(project: Project, slot: str) -> N
     assert "removed 20 dead letters" in project.run("dead-letters", "flow.py", "--clear").stdout
 
 
+def test_a_sharded_producer_goes_on_in_as_many_processes_only(project: Project) -> None:
+    project.write("flow.py", STATE)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        pid(project, "b-0")
+        supervisor.terminate()
+        supervisor.wait(20)
+    project.replace("flow.py", 'graph.loop("a", processes=2)', 'graph.loop("a", processes=3)')
+    done = project.run("run", "flow.py", "--quiet", status=1)
+    assert "begun with producer 'numbers' in 2 processes" in done.stderr
+    project.replace("flow.py", "range(first", "range(2000 + first")
+    project.run("run", "flow.py", "--quiet", "--fresh", status=0)
+    take_results(project)
+    with redis.Redis.from_url(project.url) as client:
+        client.delete(f"{{{project.token}}}:queue:seen")
+
+
+def test_work_of_a_node_that_is_gone_is_refused_with_its_name(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("ctx.attempt == 1", "True"))
+    project.run("run", "flow.py", "--quiet", status=3)
+    take_results(project)
+    project.replace("flow.py", "graph.add(Work(), many)", 'graph.add(Work(), many, id="other")')
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet", status=3)
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    assert letters
+    assert {letter["error"]["message"][:22] for letter in letters} == {"loop 'b' has no node '"}
+    project.run("dead-letters", "flow.py", "--clear")
+
+
 def test_a_job_that_is_done_is_followed_by_a_new_one(project: Project) -> None:
     project.write("flow.py", FLOW.replace("time.sleep(0.002)", "pass"))
     for _ in range(2):
