@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import anyio
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.marks import committed_count, epoch_mark
 from nodeflow.engine.results import Given, Results, loop_queue
+from nodeflow.errors import StorageError
 from nodeflow.storage import Changes, DataStore, Gathered, Item, Lease, Part
 
+_PATIENCE_SECONDS = 1.0
 PROGRESS = "progress"
 """The job's hash of how far items are whose values are committed in parts."""
+
+
+class DrainedError(StorageError):
+    """What was to be committed had no room where it goes, and the process was told to stop: it is done again later."""
 
 
 @frozen
@@ -33,6 +40,7 @@ class Hops:
     slot: int
     epoch: int
     _marks: dict[str, int] = field(factory=dict, init=False)
+    _scopes: set[anyio.CancelScope] = field(factory=set, init=False)
 
     def expect(self, mark: str, value: int) -> None:
         """Note what a mark is: from now on only this process changes it, else its hops are refused."""
@@ -47,9 +55,29 @@ class Hops:
             items: those that are done; None for all.
 
         Raises:
+            DrainedError: the process was told to stop, and there was no room; nothing was done.
             LeaseLostError: another process has taken over; nothing was done.
             StorageError: the server refused.
         """
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await self._commit(results, lease, items)
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise DrainedError(f"what loop {self.loop!r} gave had no room when it was told to stop")
+        self._marks.update(results.marks)
+
+    async def drain(self, draining: anyio.Event) -> None:
+        """When the process was told to stop, wait no longer for room: those who make it stop, too."""
+        await draining.wait()
+        while True:
+            await anyio.sleep(_PATIENCE_SECONDS)
+            for scope in list(self._scopes):
+                scope.cancel()
+
+    async def _commit(self, results: Results, lease: Lease | None, items: list[Item] | None) -> None:
         dead = {loop_queue(self.loop): results.dead} if results.dead else {}
         changes = self._changes(results)
         if lease is None:
@@ -57,7 +85,6 @@ class Hops:
             await commit(pushes=results.pushes, later=results.later, dead=dead, changes=changes)
         else:
             await lease.commit(items=items, pushes=results.pushes, later=results.later, dead=dead, changes=changes)
-        self._marks.update(results.marks)
 
     def _changes(self, results: Results) -> Changes:
         return Changes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
-from nodeflow.engine.hops import Hops
+from nodeflow.engine.hops import DrainedError, Hops
 from nodeflow.engine.intake import Intake, RefusedError
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, position_mark
@@ -109,10 +109,13 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
             InParts(ledger, packing),
             drain,
         )
-        async with anyio.create_task_group() as tasks:
-            for head in plan.heads:
-                tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read_channel, head)
-            tasks.start_soon(worker.read_own)
+        async with anyio.create_task_group() as draining:
+            draining.start_soon(worker.hops.drain, drain)
+            async with anyio.create_task_group() as tasks:
+                for head in plan.heads:
+                    tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read_channel, head)
+                tasks.start_soon(worker.read_own)
+            draining.cancel_scope.cancel()
     return worker.is_closed
 
 
@@ -142,7 +145,10 @@ class _Worker:
             tasks.start_soon(producing.outbox.run)
             async with anyio.create_task_group() as pulling:
                 pulling.start_soon(self._cancel_on_drain, pulling.cancel_scope)
-                await producing.run()
+                try:
+                    await producing.run()
+                except DrainedError:
+                    producing.outbox.results.take()  # it is given again: the position is where it was
                 pulling.cancel_scope.cancel()
             producing.outbox.close()
 
@@ -171,17 +177,20 @@ class _Worker:
 
     async def _read(self, queue: str, work_of: WorkOf, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
         most = 1
-        while not self.drain.is_set() and not self.is_closed:
-            leasing = self.post.store.queue.lease(queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name)
-            async with leasing as lease:
-                if lease:
-                    async with self._turn:
-                        for outbox in self._outboxes:  # what nodes remember of its items is in these already
-                            await outbox.flush()
-                        batch = _Batch(self, lease, work_of)
-                        most = await batch.run(most)
-                    continue
-            await when_idle()
+        with suppress(DrainedError):
+            while not self.drain.is_set() and not self.is_closed:
+                leasing = self.post.store.queue.lease(queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name)
+                async with leasing as lease:
+                    if lease:
+                        most = await self._handle(lease, work_of, most)
+                        continue
+                await when_idle()
+
+    async def _handle(self, lease: Lease, work_of: WorkOf, most: int) -> int:
+        async with self._turn:
+            for outbox in self._outboxes:  # what nodes remember of its items is in these already
+                await outbox.flush()
+            return await _Batch(self, lease, work_of).run(most)
 
 
 @define(eq=False)

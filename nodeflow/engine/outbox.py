@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from nodeflow.engine.hops import DrainedError
 from nodeflow.engine.results import Results
 from nodeflow.engine.way import HOP_BYTES
 
@@ -80,6 +81,8 @@ class Outbox:
                         await self._commit(results)
                 if self._is_closed and self.results.is_empty:
                     return
+        except DrainedError:
+            self.results.take()
         finally:
             self._is_over = True
             self._taken.set()

@@ -194,6 +194,7 @@ def test_a_second_signal_ends_the_job_at_once(project: Project) -> None:
     assert supervisor.returncode == 1
     assert "second signal" in errors
     assert job_processes(project) == []
+    discard(project)
 
 
 def test_a_process_that_cannot_set_up_stops_the_job_with_its_traceback(project: Project) -> None:
@@ -215,6 +216,7 @@ def test_a_process_that_cannot_set_up_stops_the_job_with_its_traceback(project: 
     done = project.run("run", "flow.py", "--quiet", status=1)
     assert "OSError: no such device\nraised in setup() of node 'broken'" in done.stderr
     assert "process main/0 of loop 'main' exited with status 1" in done.stderr
+    discard(project)
 
 
 def test_a_producer_that_raises_stops_the_job_before_others_take_it_for_the_end(project: Project) -> None:
@@ -246,6 +248,19 @@ def test_a_producer_that_raises_stops_the_job_before_others_take_it_for_the_end(
     assert "process a/0 of loop 'a'" in done.stderr
     assert not (project.folder / "finished").exists()
     discard(project)
+
+
+def test_a_job_drains_while_its_producer_waits_for_room(slow: Project) -> None:
+    slow.replace("slow.py", "time.sleep(0.002)", "time.sleep(0.05)")
+    with slow.started("run", "slow.py", "--quiet") as supervisor, redis.Redis.from_url(slow.url) as client:
+        queue = f"{{{slow.token}}}:queue:queue_numbers_work"
+        eventually(lambda: client.llen(queue) >= 9_900, within=20, what="the channel is full")
+        supervisor.terminate()
+        output, errors = supervisor.communicate(timeout=10)
+    assert supervisor.returncode == 0, errors
+    assert "drained before the end" in output
+    assert "killed" not in errors
+    discard(slow)
 
 
 def test_a_second_supervisor_is_refused_and_harms_nothing(slow: Project) -> None:
