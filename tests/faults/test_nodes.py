@@ -47,15 +47,17 @@ def discard(project: Project) -> None:
         client.delete("none", *client.keys(f"*{project.token}*"))
 
 
-@pytest.mark.parametrize("loop", ["b", "c"])
-@pytest.mark.parametrize("status", [0, 10, 11])
-def test_a_node_that_ends_its_process_stops_the_job_whatever_the_status(
+@pytest.mark.parametrize("loop", ["b", pytest.param("c", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("status", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (10, 11))])
+def test_an_item_whose_node_ends_its_process_fails_whatever_the_status(
     project: Project, loop: str, status: int
 ) -> None:
     project.write("flow.py", FLOW.replace("BODY", "") if loop == "c" else FLOW.replace("BODY", f"os._exit({status})"))
     if loop == "c":
         project.replace("flow.py", "    pass", f"    os._exit({status})")
-    done = project.run("run", "flow.py", "--quiet", status=1)
+    project.replace("flow.py", "range(10)", "range(2)")
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    assert "0 items done, 2 failed" in done.stdout
     assert f"process {loop}/0 of loop '{loop}'" in done.stderr
     discard(project)
 
