@@ -14,7 +14,7 @@ from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
 from nodeflow.engine.records import JobRecord
-from nodeflow.engine.results import foreign_letter, loop_queue, shown_letter
+from nodeflow.engine.results import foreign_letter, loop_queue, own_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
 from nodeflow.errors import LoopDiedError, UsageError
@@ -134,10 +134,13 @@ class FlowEngine:
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
         queue = self._scoped.queue
-        own = [letter for loop in self.graph.loops for letter in await queue.dead_letters(loop_queue(loop))]
-        letters = [{"letter": letter.id, **shown_letter(letter.value, letter.error)} for letter in own]
+        letters = [
+            own_letter(letter, loop)
+            for loop in self.graph.loops
+            for letter in await queue.dead_letters(loop_queue(loop))
+        ]
         letters += [
-            {"letter": letter.id, **foreign_letter(letter, reader)}
+            foreign_letter(letter, reader)
             for reader in self._readers()
             for letter in await queue.dead_letters(str(reader.target.queue))
         ]

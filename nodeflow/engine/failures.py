@@ -33,7 +33,7 @@ class StoppedError(JobError):
 
 def is_nodes_own(error: BaseException) -> bool:
     """Whether an exception that came out of a node is the node's, and not the end of who called it."""
-    return not isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+    return not isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
 
 
 @frozen

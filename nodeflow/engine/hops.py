@@ -41,6 +41,7 @@ class Hops:
     epoch: int
     _marks: dict[str, int] = field(factory=dict, init=False)
     _scopes: set[anyio.CancelScope] = field(factory=set, init=False)
+    _is_over: anyio.Event = field(factory=anyio.Event, init=False)
 
     def expect(self, mark: str, value: int) -> None:
         """Note what a mark is: from now on only this process changes it, else its hops are refused."""
@@ -59,13 +60,16 @@ class Hops:
             LeaseLostError: another process has taken over; nothing was done.
             StorageError: the server refused.
         """
-        with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                await self._commit(results, lease, items)
-            finally:
-                self._scopes.discard(scope)
-        if scope.cancelled_caught:
+        if not self._is_over.is_set():
+            with anyio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    await self._commit(results, lease, items)
+                finally:
+                    self._scopes.discard(scope)
+            if scope.cancelled_caught:
+                self._is_over.set()  # what nodes remember is ahead of what is saved: nothing may follow
+        if self._is_over.is_set():
             raise DrainedError(f"what loop {self.loop!r} gave had no room when it was told to stop")
         self._marks.update(results.marks)
 

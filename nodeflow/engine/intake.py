@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.results import Results, failed_count, is_enveloped
+from nodeflow.engine.results import Results, failed_count, is_enveloped, refused_count
 from nodeflow.engine.stages import Entry
 from nodeflow.engine.work import Work, outcome_of
 from nodeflow.errors import PayloadError
@@ -17,9 +17,18 @@ from nodeflow.graph import Kind, NodeSpec
 from nodeflow.storage import Item
 from nodeflow.values import RefValue
 
+_REFUSED = "refused: "
+
 
 class RefusedError(Exception):
-    """An item is nothing that the loop could work on."""
+    """An item is nothing that the loop could work on.
+
+    Args:
+        why: the reason.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{_REFUSED}{why}")
 
 
 class Parts(Protocol):
@@ -36,10 +45,12 @@ class Intake:
     Args:
         plan: the loop.
         records: where the records of joins are.
+        job: the job's id.
     """
 
     plan: LoopPlan
     records: Parts
+    job: str
 
     def of_channel(self, head: NodeSpec, item: Item) -> Work:
         """The work of an item of a channel, or of a queue that other programs fill.
@@ -60,6 +71,7 @@ class Intake:
         Raises:
             RefusedError: it is something else, or nothing of this graph any more.
         """
+        self._uncount(item, results)
         if isinstance(item.value, Mapping) and "join" in item.value:
             return await self._of_notice(item.value, results)
         try:
@@ -71,9 +83,14 @@ class Intake:
             raise RefusedError("what the node was given could not be kept, so it can't run on it again")
         if any(self.plan.nodes[each.node].is_head for each in work.run if not work.finishes):
             raise RefusedError("what the producer gave could not be sent, and so was not kept")
-        if "error" in item.value:
-            results.count(failed_count(item.value["node"]), -1)
         return work
+
+    def _uncount(self, item: Item, results: Results) -> None:
+        """A dead letter that was requeued counts as failed no more, unless it fails again."""
+        if item.error.startswith(_REFUSED):
+            results.count(refused_count(self.plan.loop.name), -1)
+        elif isinstance(item.value, Mapping) and item.value.get("job") == self.job and "error" in item.value:
+            results.count(failed_count(str(item.value.get("node"))), -1)
 
     def _check(self, work: Work) -> None:
         """Refuse what the graph has not, or no longer."""
@@ -98,9 +115,12 @@ class Intake:
                 results.gathered.append((node, item, []))
             return Work(item=item, entry=node, kept=dict.fromkeys(given, outcome))
         names = self._parts(entry, int(notice["count"]))
-        parts = await self.records.parts(node, item, names)
+        try:
+            kept = await self._kept(entry, await self.records.parts(node, item, names))
+        except PayloadError as error:  # also of a blob that is gone; the parts stay, for when it is requeued
+            raise RefusedError(f"the parts of item {item} for {node!r} can't be read: {error}") from error
         results.gathered.append((node, item, names))
-        return Work(item=item, entry=node, kept=await self._kept(entry, parts))
+        return Work(item=item, entry=node, kept=kept)
 
     def _parts(self, entry: Entry, count: int) -> list[str]:
         if entry.spec.kind is Kind.COLLECT:

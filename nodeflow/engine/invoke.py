@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from nodeflow.engine.state import States
+from nodeflow.engine.state import State, States
 from nodeflow.errors import GraphError
 from nodeflow.graph import Context, Node, NodeSpec
 from nodeflow.values import encode
@@ -26,14 +26,14 @@ class Nodes:
     Args:
         specs: the nodes.
         context: what all of them have in common.
-        states: what they remember; None for nothing so far.
+        states: what they remember; None where they can't, since other processes run them, too.
 
     Raises:
         GraphError: an instance can't be copied.
     """
 
     def __init__(self, specs: Iterable[NodeSpec], context: Context, states: States | None = None) -> None:
-        self.states = states or States()
+        self.states = states
         self.partition = 0
         """In which partition the items are that nodes are called with."""
         self.pushed: list[tuple[str, bytes]] = []
@@ -103,14 +103,19 @@ class Nodes:
     def undo(self, spec: NodeSpec) -> None:
         """Forget what a node did beside giving a value: it raised."""
         self.pushed.clear()
-        self.states.of(spec.id, self.partition).undo()
+        if (state := self.state(spec)) is not None:
+            state.undo()
+
+    def state(self, spec: NodeSpec) -> State | None:
+        """What a node remembers in the partition of the item that it runs on; None where it can't."""
+        return None if self.states is None else self.states.of(spec.id, self.partition)
 
     def _context(self, spec: NodeSpec, item: str, attempt: int) -> Context:
         return evolve(
             self._contexts[spec.id],
             item_id=item,
             attempt=attempt,
-            state=self.states.of(spec.id, self.partition),
+            state=self.state(spec),
             push=self._push,
         )
 

@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
+from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.hops import DrainedError, Hops
 from nodeflow.engine.intake import Intake, RefusedError
 from nodeflow.engine.invoke import Nodes
@@ -70,8 +71,10 @@ class Post:
         return f"{self.plan.loop.name}/{self.slot}"
 
 
-async def _states(plan: LoopPlan, ledger: Ledger) -> States:
-    """What the nodes of a loop remember, as it was saved."""
+async def _states(plan: LoopPlan, ledger: Ledger) -> States | None:
+    """What the nodes of a loop remember, as it was saved; None when it has several processes."""
+    if plan.loop.processes > 1:
+        return None
     names = [state_hash(spec.id, 0) for spec in plan.nodes.values() if spec.takes_context]
     return States({name: State.load(name, await ledger.table(name)) for name in names})
 
@@ -105,7 +108,7 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
             post,
             Runner(plan, nodes, packing, post.job),
             Hops(post.store, plan.loop.name, post.job, post.slot, epoch),
-            Intake(plan, ledger),
+            Intake(plan, ledger, post.job),
             InParts(ledger, packing),
             drain,
         )
@@ -190,7 +193,11 @@ class _Worker:
         async with self._turn:
             for outbox in self._outboxes:  # what nodes remember of its items is in these already
                 await outbox.flush()
-            return await _Batch(self, lease, work_of).run(most)
+            try:
+                return await _Batch(self, lease, work_of).run(most)
+            except StoppedError:
+                await lease.give_back()  # without an error: it says nothing about the item
+                raise
 
 
 @define(eq=False)
@@ -210,7 +217,9 @@ class _Producing:
 
     async def run(self) -> None:
         """Take its values through the loop, from its position on."""
-        first = 0 if not self.head.options.live else self.position
+        if self.head.options.live:
+            await self._resume()
+        first = self.position if self.head.options.live else 0
         number = first
         async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
             async for value in _named(self.head, values):
@@ -229,17 +238,30 @@ class _Producing:
         self.has_sought = True
         return self.position
 
+    async def _resume(self) -> None:
+        """Go on with the value that was under way: it doesn't come again."""
+        item = self._item(self.position)
+        if left := (await self.worker.in_parts.left([item])).get(item):
+            await self._run(left, self.position)
+            self.position += 1
+
     async def _handle(self, value: Any, number: int) -> None:
-        item = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"
-        in_parts, results = self.worker.in_parts, self.outbox.results
-        left = await in_parts.left([item]) if number == self.position else {}
-        works = left.get(item) or [Work(item=item, entry=self.head.id, kept={self.head.id: value})]
+        item = self._item(number)
+        may_be_left = number == self.position and not self.head.options.live
+        left = await self.worker.in_parts.left([item]) if may_be_left else {}
+        await self._run(left.get(item) or [Work(item=item, entry=self.head.id, kept={self.head.id: value})], number)
+
+    async def _run(self, works: Sequence[Work], number: int) -> None:
+        item, results = self._item(number), self.outbox.results
         self.outbox.begin()
         async with self.worker._turn:
             await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
-        in_parts.over(item, results)
+        self.worker.in_parts.over(item, results)
         results.marks[self.at] = number + 1
         await self.outbox.end()
+
+    def _item(self, number: int) -> str:
+        return f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"
 
     async def _flush(self, item: str, results: Results, works: Sequence[Work]) -> None:
         if await self.worker.in_parts.note(item, works, results):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from nodeflow.engine.stages import Channel, Entry, FanOut, Join, Part, Stage, Step, Write
 from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, known_branches, lineages
@@ -195,8 +195,3 @@ class _Planner:
 
     def _below_entry(self, source: str) -> tuple[str, ...]:
         return self._below(source)[len(self.lineages[self.entry_of[source]]) :]
-
-
-def with_processes(plan: LoopPlan, processes: int) -> LoopPlan:
-    """A plan whose loop has another number of processes."""
-    return evolve(plan, loop=evolve(plan.loop, processes=processes))

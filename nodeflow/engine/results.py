@@ -210,15 +210,35 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
         letter: what lies in the dead letters of its queue.
         reader: the reader.
     """
+    return _refused(letter, letter.id, reader.id, reader.loop, str(reader.target.queue), "PayloadError")
+
+
+def own_letter(letter: DeadLetter, loop: str) -> dict[str, Any]:
+    """The record of an item on which a node of a loop raised, or which the loop could not go on with.
+
+    Args:
+        letter: what lies in the dead letters of the loop's queue.
+        loop: the loop's name.
+    """
+    data = letter.value
+    if isinstance(data, Mapping) and "error" in data:
+        return {"letter": letter.id, **shown_letter(data, letter.error)}
+    notice = data if isinstance(data, Mapping) else {}
+    item, node = str(notice.get("item", letter.id)), str(notice.get("join", ""))
+    return _refused(letter, item, node, loop, loop_queue(loop), "Refused")
+
+
+def _refused(letter: DeadLetter, item: str, node: str, loop: str, queue: str, kind: str) -> dict[str, Any]:
     return {
-        "item": letter.id,
-        "node": reader.id,
-        "loop": reader.loop,
+        "letter": letter.id,
+        "item": item,
+        "node": node,
+        "loop": loop,
         "job": "",
         "attempt": letter.attempt,
         "at": letter.at.isoformat(timespec="milliseconds"),
-        "input": {str(reader.target.queue): {"repr": repr(letter.raw)} if letter.raw else letter.value},
-        "error": {"type": "PayloadError", "message": clean(letter.error), "traceback": ""},
+        "input": {queue: {"repr": repr(letter.raw)} if letter.raw else letter.value},
+        "error": {"type": kind, "message": clean(letter.error), "traceback": ""},
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from attrs import define, field, frozen
 
 from nodeflow.errors import PayloadError
+from nodeflow.graph import Loop
 from nodeflow.values import decode, encode
 
 _UNCHANGEABLE = (str, int, float, bool, type(None), bytes)
@@ -139,16 +140,19 @@ class States:
     """What the nodes of a loop remember, in the partitions of one process.
 
     Args:
-        saved: gives what was saved, by the name of its hash.
+        known: what was saved, by the name of its hash.
     """
 
-    saved: Mapping[str, State] = field(factory=dict)
-    make: Callable[[str], State] = field(default=State)
-    _known: dict[str, State] = field(factory=dict, init=False)
+    _known: dict[str, State] = field(factory=dict)
+
+    @classmethod
+    def of_loop(cls, loop: Loop) -> States | None:
+        """Where nothing is remembered yet; None for a loop whose processes would each see a part."""
+        return cls() if loop.processes == 1 else None
 
     def of(self, node: str, partition: int = 0) -> State:
         """What a node remembers in a partition."""
         name = state_hash(node, partition)
         if name not in self._known:
-            self._known[name] = self.saved.get(name) or self.make(name)
+            self._known[name] = State(name)
         return self._known[name]

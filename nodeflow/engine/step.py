@@ -18,6 +18,7 @@ from nodeflow.engine.failures import Failure, StoppedError, is_nodes_own
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.recording import Recorder
+from nodeflow.engine.state import States
 from nodeflow.engine.status import input_digests
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.engine.work import Again
@@ -88,7 +89,8 @@ class Stepper:
         cut = False
         try:
             with _failures(spec, ""):
-                async with Nodes([spec], Context(graph=self.graph.name, node=spec.id, loop=spec.loop)) as nodes:
+                context = Context(graph=self.graph.name, node=spec.id, loop=spec.loop)
+                async with Nodes([spec], context, States.of_loop(self.graph.loops[spec.loop])) as nodes:
                     async for item in self._items(spec, nodes, kept):
                         if item is None:
                             cut = True
@@ -185,7 +187,9 @@ async def _called(
             await anyio.sleep(failure.delay)
             attempt += 1
         else:
-            nodes.states.of(spec.id).keep()
+            if (state := nodes.state(spec)) is not None:
+                state.keep()
+            nodes.pushed.clear()
             return outcome
 
 
@@ -229,7 +233,7 @@ def _failures(spec: NodeSpec, item_id: str, arguments: Mapping[str, Any] | None 
     except (NodeFailedError, InputChangedError, GraphError, UsageError, BlobStoreError, _NotRecordedError):
         raise
     except BaseException as error:
-        if not is_nodes_own(error) or isinstance(error, GeneratorExit):
+        if not is_nodes_own(error):
             raise
         if isinstance(error, StoppedError) and error.__cause__ is not None:
             error = error.__cause__

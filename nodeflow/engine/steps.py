@@ -163,18 +163,19 @@ class Steps:
             BlobStoreError: it is large, and its blob can't be written.
         """
         nodes, packing = self.runner.nodes, self.runner.packing
-        state = nodes.states.of(spec.id, nodes.partition)
-        changes = {
-            name: None if data is None else await packing.field(state.name, data)
-            for name, data in state.changes().items()
-        }
+        state = nodes.state(spec)
+        changes = {}
+        if state is not None:
+            for name, data in state.changes().items():
+                changes[name] = None if data is None else await packing.field(state.name, data)
         pushes = [(queue, await packing.foreign(queue, value)) for queue, value in nodes.pushed]
-        state.keep()
         nodes.pushed.clear()
         for queue, value in pushes:
             self.results.push(queue, value)
-        for name, saved in changes.items():
-            self.results.remember(state.name, name, saved)
+        if state is not None:
+            state.keep()
+            for name, saved in changes.items():
+                self.results.remember(state.name, name, saved)
 
     def failure(
         self, step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ from nodeflow.graph import Kind
 
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
-
-_log = logging.getLogger(__name__)
 
 MOST_IN_HOP = 10_000
 """How many values one hop carries at most; what has more children is committed in parts."""
@@ -183,13 +180,13 @@ class Way:
             value = await anext(frame.values, _END)
             if value is not _END and frame.number >= frame.skip:
                 value = settled(step.spec, frame.given, value, step.branches)
+            elif value is _END and step.spec.takes_context:
+                await self.steps.remember(step.spec)
         except BaseException as error:
             await self._break_off(frame, error)
             return
         if value is _END:
             self.frames.remove(frame)
-            if step.spec.takes_context:
-                await self.steps.remember(step.spec)
             if frame.fan_out.is_needed:
                 self._close(step, frame.item, frame.number)
                 self.results.count(done_count(step.spec.id), 0 if frame.finishes else 1)
@@ -205,7 +202,8 @@ class Way:
         found = await readable(spec, frame.given, frame.reads, source, item=frame.item, job=job)
         if isinstance(found, Absent):
             self.frames.remove(frame)
-            self._close(frame.fan_out.step, frame.item, found)
+            if frame.fan_out.is_needed:
+                self._close(frame.fan_out.step, frame.item, found)
             return False
         frame.values = self.runner.nodes.fan_out(spec, found[1], frame.item, frame.attempt + self.attempt - 1)
         return True
@@ -235,11 +233,10 @@ class Way:
         if frame.values is not None:
             await frame.values.aclose()
         frame.outcomes[step.place] = failure.outcome
+        if failure.outcome is not Absent.WAITING and frame.fan_out.is_needed:
+            self._close(step, frame.item, frame.number if not failure.is_left else Absent.FAILED)
         if not failure.is_left:
-            self._close(step, frame.item, frame.number)
             return
-        if failure.outcome is Absent.FAILED:
-            self._close(step, frame.item, Absent.FAILED)
         if frame.finishes:
             await self._keep(Left(frame.left(self.entry, failure.again), failure.delay, step.spec.id, failure.error))
         else:

@@ -47,10 +47,13 @@ class Context:
         the node raises, all is as it was before the item. Each node has a state of its own.
 
         Raises:
-            UsageError: there is none here, as in `setup`.
+            UsageError: there is none here, as in `setup`, or in a loop with several processes.
         """
         if self._state is None:
-            raise UsageError(f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish")
+            raise UsageError(
+                f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish, in a loop with "
+                f"processes=1; is that so of loop {self.loop!r}?"
+            )
         return self._state
 
     def push(self, queue: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
 from nodeflow.engine.results import Results, loop_queue, shown_letter
 from nodeflow.engine.runner import Runner
+from nodeflow.engine.state import States
 from nodeflow.engine.work import Work
 from nodeflow.errors import UsageError
 from nodeflow.graph import Context, Graph, Kind, NodeSpec, declare_types
@@ -108,9 +109,9 @@ class _Run:
 
     async def _loop(self, plan: LoopPlan) -> None:
         context = Context(graph=plan.graph, node="", loop=plan.loop.name, job=_JOB, slot=f"{plan.loop.name}/0")
-        async with Nodes(plan.nodes.values(), context) as nodes:
+        async with Nodes(plan.nodes.values(), context, States.of_loop(plan.loop)) as nodes:
             packing = Packing(self.store, plan.loop.name, _JOB)
-            self.plan, self.intake = plan, Intake(plan, self.records)
+            self.plan, self.intake = plan, Intake(plan, self.records, _JOB)
             self.runner = Runner(plan, nodes, packing, _JOB, self._note)
             for head in plan.heads:
                 await (self._produce(head, nodes) if head.kind is Kind.PRODUCER else self._read(head))

@@ -12,6 +12,7 @@ from nodeflow.engine.state import State
 from nodeflow.errors import PayloadError, UsageError
 from nodeflow.graph import BlockingNode, Context, Graph, node
 from nodeflow.testing import GraphRun, run_graph
+from nodes import QueueReader
 
 
 def numbers() -> Iterator[int]:
@@ -149,3 +150,21 @@ def test_the_values_of_a_generator_and_what_it_remembers_go_together() -> None:
             yield ctx.state["count"]
 
     assert run(several)["node"] == list(range(1, 17))
+
+
+def test_what_cannot_be_kept_at_the_end_of_a_generator_fails_its_item() -> None:
+    def several(n: int, ctx: Context) -> Iterator[int]:
+        yield n
+        ctx.state["odd"] = object() if n == 3 else n
+
+    found = run(several)
+    assert found["node"] == [0, 1, 2, 3, 4, 5]
+    assert "ctx.state['odd']: object" in found.failed[0]["error"]["message"]
+
+
+def test_there_is_no_state_where_each_process_would_see_a_part_of_it() -> None:
+    graph = Graph("g")
+    with graph.loop("several", processes=2):
+        graph.add(lambda n, ctx: ctx.state.update(n=n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
+    (letter,) = run_graph(graph, {"jobs": [1]}).failed
+    assert "processes=1; is that so of loop 'several'?" in letter["error"]["message"]

@@ -1,0 +1,93 @@
+"""Dead letters of jobs: requeued they go on where they failed; what can't go on stays, with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.faults.test_exact import COUNT, FLOW, expected, take_results
+from tests.project import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_requeued_dead_letter_goes_on_at_its_node_and_completes_what_waits_for_it(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("ctx.attempt == 1", "not Path('mended').exists()"))
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    failed = sum(size > 3 for _, size, _ in expected())
+    assert f"{COUNT - failed} items done, {failed} failed" in done.stdout
+    assert len(take_results(project)) == COUNT - failed
+    (project.folder / "mended").touch()
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    assert len(letters) == failed
+    assert "requeued 1 dead letter" in project.run("dead-letters", "flow.py", letters[0]["letter"], "--requeue").stdout
+    assert "no dead letter" in project.run("dead-letters", "flow.py", "unknown", "--requeue", status=2).stderr
+    project.run("run", "flow.py", "--quiet", status=3)
+    assert len(take_results(project)) == 1
+    assert f"requeued {failed - 1} dead letters" in project.run("dead-letters", "flow.py", "--requeue").stdout
+    done = project.run("run", "flow.py", "--quiet")
+    assert f"{COUNT} items done, 0 failed" in done.stdout
+    assert len(take_results(project)) == failed - 1
+
+
+def test_work_of_a_node_that_is_gone_is_refused_with_its_name(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("ctx.attempt == 1", "True"))
+    project.run("run", "flow.py", "--quiet", status=3)
+    take_results(project)
+    project.replace("flow.py", "graph.add(Work(), many)", 'graph.add(Work(), many, id="other")')
+    project.run("dead-letters", "flow.py", "--requeue")
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    assert f"{len(letters)} failed" in done.stdout
+    assert {letter["error"]["message"][:31] for letter in letters} == {"refused: loop 'b' has no node '"}
+    project.run("dead-letters", "flow.py", "--clear")
+
+
+BLOBS = """
+    import random
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodes import Collect, QueueWriter
+
+    def numbers():
+        yield from range(4)
+
+    def upto(n: int):
+        yield from range(n)
+
+    def large(k: int):
+        if k == 2 and not Path("mended").exists():
+            raise ValueError("not yet")
+        return random.Random(k).randbytes(1_500_000).hex()
+
+    def several(found: list):
+        return len(found)
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        many = graph.add(large, graph.add(upto, graph.add(numbers)))
+    with graph.loop("b"):
+        graph.add(QueueWriter("out"), graph.add(several, graph.add(Collect(), many)))
+"""
+
+
+def test_a_part_whose_blob_is_gone_is_a_dead_letter_of_what_gathers_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODEFLOW_BLOBS", str(project.folder / "blobs"))
+    project.write("flow.py", BLOBS)
+    project.run("run", "flow.py", "--quiet", status=3)
+    assert take_results(project) == [0, 1, 2]
+    (project.folder / "mended").touch()
+    moved = project.folder / "moved"
+    (project.folder / "blobs").rename(moved)
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet", status=3)
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert "can't be read" in letter["error"]["message"]
+    shutil.copytree(moved, project.folder / "blobs", dirs_exist_ok=True)
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [3]
