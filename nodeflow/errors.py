@@ -20,6 +20,7 @@ NodeflowError
 │   └── EmbeddedServerError     the embedded server can't be started
 ├── NodeFailedError             a node raised while it was stepped
 ├── ChoiceError                 a logical node chose what is no branch of it
+├── KeyMissingError             a value has no key by which a loop could take it
 ├── InputChangedError           a node changed the value that it was given
 └── JobError                    a job can't start or can't go on
     ├── AlreadyRunningError     another supervisor runs this graph
@@ -318,6 +319,10 @@ class InputChangedError(NodeflowError):
 
 class ChoiceError(NodeflowError, TypeError):
     """A logical node chose what is no branch of it, or a node of another kind gave a `Branch`."""
+
+
+class KeyMissingError(NodeflowError, LookupError):
+    """What a loop's `by=` gives no key for: it can't be known which process should have it."""
 
 
 class JobError(NodeflowError):

@@ -108,11 +108,29 @@ def _shared_queues(graph: Graph) -> Iterator[str]:
 
 def _lonely_state(graph: Graph) -> Iterator[str]:
     for spec in graph.nodes.values():
-        processes = graph.loops[spec.loop].processes
-        if spec.has_finish and processes > 1:
+        loop = graph.loops[spec.loop]
+        if spec.has_finish and loop.processes > 1 and loop.by is None:
             yield (
-                f"{spec.location}: node {spec.id!r} has a finish(), but loop {spec.loop!r} has {processes} processes "
-                "and each would see a part of the items: put it into a loop with processes=1"
+                f"{spec.location}: node {spec.id!r} has a finish(), but loop {spec.loop!r} has {loop.processes} "
+                "processes and each would see a part of the items: give the loop processes=1, or by= to divide them by "
+                "a key"
+            )
+
+
+def _undivided(graph: Graph) -> Iterator[str]:
+    entries = entries_of(graph.nodes.values())
+    for spec in graph.nodes.values():
+        if graph.loops[spec.loop].by is None:
+            continue
+        if spec.kind is Kind.PRODUCER:
+            yield (
+                f"{spec.location}: producer {spec.id!r} is in loop {spec.loop!r}, whose by= divides what comes into "
+                "it: put it into a loop of its own"
+            )
+        elif spec.kind is Kind.COLLECT or (not spec.is_head and entries[spec.id] == spec.id):
+            yield (
+                f"{spec.location}: node {spec.id!r} brings values together in loop {spec.loop!r}, whose by= divides "
+                "what comes into it, so that they might lie in several processes: put it into another loop"
             )
 
 
@@ -234,6 +252,7 @@ _CHECKS = (
     _queue_ends,
     _shared_queues,
     _lonely_state,
+    _undivided,
     _unshared_producers,
     _unrelated_inputs,
     _gathering,

@@ -13,12 +13,13 @@ from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
+from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
-from nodeflow.engine.results import foreign_letter, loop_queue, own_letter
+from nodeflow.engine.results import foreign_letter, own_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
 from nodeflow.errors import LoopDiedError, UsageError
-from nodeflow.graph import Graph, Kind, NodeSpec, declare_types
+from nodeflow.graph import Graph, declare_types
 from nodeflow.storage import DataStore
 from nodeflow.values.blobs import Blob
 
@@ -134,15 +135,18 @@ class FlowEngine:
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
         queue = self._scoped.queue
+        queues = Queues(self._finished)
         letters = [
             own_letter(letter, loop)
             for loop in self.graph.loops
-            for letter in await queue.dead_letters(loop_queue(loop))
+            for name in queues.own(loop)
+            for letter in await queue.dead_letters(name)
         ]
         letters += [
             foreign_letter(letter, reader)
-            for reader in self._readers()
-            for letter in await queue.dead_letters(str(reader.target.queue))
+            for reader in queues.readers
+            for name in {str(reader.target.queue), *queues.of_reader(reader)}
+            for letter in await queue.dead_letters(name)
         ]
         return sorted(letters, key=lambda letter: str(letter["at"]))
 
@@ -169,7 +173,8 @@ class FlowEngine:
     async def _settle(
         self, settle: Callable[[str, list[str] | None], Awaitable[int]], letters: Iterable[str] | None
     ) -> int:
-        queues = [*map(loop_queue, self.graph.loops), *(str(reader.target.queue) for reader in self._readers())]
+        known_queues = Queues(self._finished)
+        queues = list(dict.fromkeys([*known_queues.all, *(str(spec.target.queue) for spec in known_queues.readers)]))
         if letters is None:
             return sum([await settle(queue, None) for queue in queues])
         wanted = list(letters)
@@ -182,9 +187,6 @@ class FlowEngine:
     async def jobs(self) -> list[JobRecord]:
         """The jobs of the graph, oldest first."""
         return await JobBook(self._finished, self._scoped).all()
-
-    def _readers(self) -> list[NodeSpec]:
-        return [spec for spec in self._finished.nodes.values() if spec.kind is Kind.READER]
 
 
 class _Printer:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from nodeflow.engine.evaluation import Absent
+from nodeflow.engine.partitioning import partition_of
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.results import Results, failed_count, is_enveloped, refused_count
 from nodeflow.engine.stages import Entry
@@ -59,11 +60,13 @@ class Intake:
             RefusedError: it isn't as the graph's loops write it.
         """
         value = item.value
-        if str(head.target.queue) not in self.plan.channels:
+        if str(head.target.queue) not in self.plan.channels and self.plan.partitioning is None:
             return Work(item=item.id, entry=head.id, kept={head.id: value})
         if not is_enveloped(value):
             raise RefusedError("not an item as this graph's loops write them: another program pushed it")
-        return Work(item=value["id"], entry=head.id, kept={head.id: outcome_of(value)})
+        key = value.get("key", "")
+        partition = partition_of(key) if self.plan.partitioning is not None else 0
+        return Work(item=value["id"], entry=head.id, kept={head.id: outcome_of(value)}, key=key, partition=partition)
 
     async def of_loop(self, item: Item, results: Results) -> Work:
         """The work of an item of the loop's own queue: what was left, or a join whose parts are there.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
 from nodeflow.engine.marks import closed_mark, finished_mark
 from nodeflow.engine.plan import channels_of
+from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord, JobStatus
-from nodeflow.engine.results import loop_queue
 from nodeflow.engine.state import state_hash
 from nodeflow.errors import JobError
 from nodeflow.graph import Graph, Kind
@@ -57,15 +58,21 @@ class JobBook:
         requeued = await self._loops_with_work() if last is not None else set()
         if last is not None and (last.status is not JobStatus.DONE or requeued):
             self._check_shards(last)
+            await self._check_slots(last)
             if last.status is JobStatus.DONE:
                 await self._open_again(last, requeued)
             record = last.again(source)
         else:
             record = JobRecord.new(self.graph.name, source, self._shards)
+        record = evolve(record, slots=self._slots)
         await self.write(record)
-        for queue in channels_of(self.graph):
-            await self.store.queue.bound(queue, MOST_WAITING)
+        await self._bound(MOST_WAITING)
         return record
+
+    async def _bound(self, most: int | None) -> None:
+        for queues in Queues(self.graph).between.values():
+            for queue in queues:
+                await self.store.queue.bound(queue, most)
 
     @property
     def _shards(self) -> dict[str, int]:
@@ -81,17 +88,36 @@ class JobBook:
                     f"part of its share: go on with processes={before}, or discard the job with `nodeflow run --fresh`"
                 )
 
+    @property
+    def _slots(self) -> dict[str, int]:
+        return {loop.name: loop.processes for loop in self.graph.loops.values() if loop.by is not None}
+
+    async def _check_slots(self, record: JobRecord) -> None:
+        """Refuse other processes for a loop while items wait for those that it had."""
+        queues = Queues(self.graph, record.slots)
+        for loop, slots in self._slots.items():
+            before = record.slots.get(loop, slots)
+            if before != slots and any([await self._waits(queue) for queue in queues.of_loop(loop)]):
+                raise JobError(
+                    f"job {record.id} was begun with loop {loop!r} in {before} processes, and items wait for them: "
+                    f"go on with processes={before} until none do, or discard the job with `nodeflow run --fresh`"
+                )
+
+    async def _waits(self, name: str) -> bool:
+        queue = self.store.queue
+        return bool(await queue.length(name) or await queue.leased(name) or await queue.delayed(name))
+
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""
-        for queue in channels_of(self.graph):
-            await self.store.queue.bound(queue, None)
+        await self._bound(None)
 
     async def discard(self) -> None:
         """Remove all that jobs which are not done have left: what waits in queues, and their records."""
-        for name in self.queues:
+        known = await self.all()
+        for name in Queues(self.graph, _most_slots(known)).all:
             await self.store.queue.clear(name)
             await self.store.queue.clear_leases(name)
-        for record in await self.all():
+        for record in known:
             if record.status is not JobStatus.DONE:
                 await self._forget(record)
                 await self.store.jobs().remove(record.id)
@@ -105,22 +131,18 @@ class JobBook:
 
     async def tidy(self) -> None:
         """Forget what jobs that are done needed for their dead letters, when there are none any more."""
-        if any([(await self.store.queue.tally(name)).dead for name in self.queues]):
+        if any([(await self.store.queue.tally(name)).dead for name in Queues(self.graph).all]):
             return
         for record in await self.all():
             if record.status is JobStatus.DONE:
                 await self._forget(record)
 
-    @property
-    def queues(self) -> list[str]:
-        """The queues of all channels, and those of the loops' own work."""
-        return [*channels_of(self.graph), *map(loop_queue, self.graph.loops)]
-
     async def _loops_with_work(self) -> set[str]:
-        queue = self.store.queue
-        found = {loop for loop in self.graph.loops if await queue.length(loop_queue(loop))}
-        channels = channels_of(self.graph).values()
-        return found | {channel.target_loop for channel in channels if await queue.length(channel.queue)}
+        queues = Queues(self.graph)
+        return {loop for loop in self.graph.loops if await self._length(queues.of_loop(loop))}
+
+    async def _length(self, queues: list[str]) -> int:
+        return sum([await self.store.queue.length(queue) for queue in queues])
 
     async def _open_again(self, record: JobRecord, loops: set[str]) -> None:
         """Let loops go on, and all that take from them; they finish again."""
@@ -129,9 +151,19 @@ class JobBook:
         await self.store.ledger(record.id).unmark(marks)
 
     async def _forget(self, record: JobRecord) -> None:
-        nodes = self.graph.nodes
-        hashes = [PROGRESS, *map(joins_hash, nodes), *(state_hash(node, 0) for node in nodes)]
+        nodes, loops = self.graph.nodes.values(), self.graph.loops
+        hashes = [PROGRESS, *map(held_hash, loops), *(joins_hash(spec.id) for spec in nodes)]
+        hashes += [state_hash(spec.id, each) for spec in nodes for each in range(loops[spec.loop].partitions)]
         await self.store.ledger(record.id).remove(hashes)
+
+
+def _most_slots(records: Iterable[JobRecord]) -> dict[str, int]:
+    """In how many processes loops with `by=` were at most."""
+    found: dict[str, int] = {}
+    for record in records:
+        for loop, slots in record.slots.items():
+            found[loop] = max(slots, found.get(loop, 0))
+    return found
 
 
 def _behind(graph: Graph, loops: set[str]) -> Iterable[str]:

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
+from nodeflow.engine.batch import Batch, WorkOf
 from nodeflow.engine.failures import StoppedError
+from nodeflow.engine.held import Held
 from nodeflow.engine.hops import DrainedError, Hops
-from nodeflow.engine.intake import Intake, RefusedError
+from nodeflow.engine.intake import Intake
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, position_mark
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
+from nodeflow.engine.producing import Producing
 from nodeflow.engine.progress import InParts
-from nodeflow.engine.results import Results, loop_queue, refused_count
+from nodeflow.engine.results import Results, loop_queue
+from nodeflow.engine.routing import AddressOf, Routing
 from nodeflow.engine.runner import Runner
-from nodeflow.engine.state import State, States, state_hash
-from nodeflow.engine.way import HOP_BYTES
+from nodeflow.engine.state import States, state_hash
 from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
 from nodeflow.storage import DataStore, Item, Lease, Ledger
 
-WorkOf = Callable[[Item, Results], Awaitable[Work]]
+Handle = Callable[[Lease, int], Awaitable[int]]
+"""Handles the items of a lease, of which there could have been so many; how many the next ones should be at most."""
 
 CLOSED = 2
 """What `Ledger.end_loop` says of a loop that is closed."""
 
 _LOOK_SECONDS = 0.1
 """How often a reader whose queue is empty looks whether it is used up, or whether to drain."""
-
-_LEASE_SECONDS = 0.1
-"""How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
-
-_MOST_LEASED = 500
 
 
 async def _do_nothing() -> None:
@@ -70,13 +67,22 @@ class Post:
         """The slot's name, as in `parse/1`."""
         return f"{self.plan.loop.name}/{self.slot}"
 
+    @property
+    def partitions(self) -> Sequence[int]:
+        """The partitions of the loop that the process has."""
+        partitioning = self.plan.partitioning
+        return (0,) if partitioning is None else partitioning.partitions(self.slot)
 
-async def _states(plan: LoopPlan, ledger: Ledger) -> States | None:
-    """What the nodes of a loop remember, as it was saved; None when it has several processes."""
-    if plan.loop.processes > 1:
-        return None
-    names = [state_hash(spec.id, 0) for spec in plan.nodes.values() if spec.takes_context]
-    return States({name: State.load(name, await ledger.table(name)) for name in names})
+
+async def _states(post: Post, ledger: Ledger) -> States | None:
+    """What the nodes of a loop remember, as it was saved; None where each process would see a part of it."""
+    plan = post.plan
+    states = States.of_loop(plan.loop)
+    if states is not None:
+        for spec in plan.nodes.values():
+            for partition in post.partitions if spec.takes_context else ():
+                states.load(spec.id, partition, await ledger.table(state_hash(spec.id, partition)))
+    return states
 
 
 async def run_loop(post: Post, drain: anyio.Event) -> bool:
@@ -101,39 +107,65 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
     )
     ledger = post.store.ledger(post.job)
     epoch = await ledger.begin(epoch_mark(plan.loop.name, post.slot))
-    states = await _states(plan, ledger)
-    async with Nodes(plan.nodes.values(), context, states) as nodes:
-        packing = Packing(post.store, plan.loop.name, post.job)
-        worker = _Worker(
+    packing = Packing(post.store, plan.loop.name, post.job)
+    held = Held(plan, packing)
+    if plan.partitioning is not None:
+        await held.load(ledger, post.partitions)
+    async with Nodes(plan.nodes.values(), context, await _states(post, ledger)) as nodes:
+        worker = Worker(
             post,
-            Runner(plan, nodes, packing, post.job),
+            Runner(plan, nodes, packing, post.job, held=held),
             Hops(post.store, plan.loop.name, post.job, post.slot, epoch),
             Intake(plan, ledger, post.job),
             InParts(ledger, packing),
+            held,
             drain,
         )
         async with anyio.create_task_group() as draining:
             draining.start_soon(worker.hops.drain, drain)
-            async with anyio.create_task_group() as tasks:
-                for head in plan.heads:
-                    tasks.start_soon(worker.produce if head.kind is Kind.PRODUCER else worker.read_channel, head)
-                tasks.start_soon(worker.read_own)
+            await worker.run()
             draining.cancel_scope.cancel()
     return worker.is_closed
 
 
 @define(eq=False)
-class _Worker:
+class Worker:
+    """What a process of a loop does: its heads take turns.
+
+    Args:
+        post: where it works.
+        runner: takes items through the loop.
+        hops: commits.
+        intake: makes work of items.
+        in_parts: keeps how far large items are.
+        held: the keys that are held.
+        drain: when set, heads stop.
+    """
+
     post: Post
     runner: Runner
     hops: Hops
     intake: Intake
     in_parts: InParts
+    held: Held
     drain: anyio.Event
     is_closed: bool = False
-    _turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
+    turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
     """Held by the head whose items go through the loop."""
     _outboxes: list[Outbox] = field(factory=list, init=False)
+
+    async def run(self) -> None:
+        """Let all heads work until the loop is closed, or told to drain."""
+        plan = self.post.plan
+        async with anyio.create_task_group() as tasks:
+            for head in plan.heads:
+                tasks.start_soon(self.produce if head.kind is Kind.PRODUCER else self.read_channel, head)
+            tasks.start_soon(self.read_own)
+            if plan.partitioning is not None and self.post.slot == 0:
+                routing = Routing(plan, plan.partitioning, self.runner.packing, self.hops)
+                tasks.start_soon(self.route, routing, loop_queue(plan.loop.name), routing.of_loop)
+                for reader in plan.foreign:
+                    tasks.start_soon(self.route, routing, str(reader.target.queue), routing.of_reader(reader))
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
@@ -141,7 +173,7 @@ class _Worker:
         known = await self.in_parts.ledger.read()
         if end in known:
             return
-        producing = _Producing(self, head, at, end, known.get(at, 0))
+        producing = Producing(self, head, at, end, known.get(at, 0))
         self.hops.expect(at, producing.position)
         self._outboxes.append(producing.outbox)
         async with anyio.create_task_group() as tasks:
@@ -165,178 +197,59 @@ class _Worker:
         async def work_of(item: Item, results: Results) -> Work:
             return self.intake.of_channel(head, item)
 
-        await self._read(str(head.target.queue), work_of)
+        async def handle(lease: Lease, most: int) -> int:
+            most = await self._handle(lease, work_of, most)
+            while self.held.is_full and not self.drain.is_set():
+                with anyio.move_on_after(_LOOK_SECONDS):
+                    await self.drain.wait()
+            return most
+
+        await self._read(self.post.plan.queue_of(head, self.post.slot), handle)
 
     async def read_own(self) -> None:
         """Do the work that the loop has left for later, and look for its end when there is none."""
-        items = [await self.runner.packing.work(work) for work in finishers(self.post.plan, self.post.job)]
-        end = loop_end(self.post.plan)
+        plan = self.post.plan
+        ends = [[await self._packed(work) for work in works] for works in finishers(plan, self.post.job)]
+        end = loop_end(plan)
 
         async def look() -> None:
-            state = await self.in_parts.ledger.end_loop(end, items)
+            state = await self.in_parts.ledger.end_loop(end, ends)
             self.is_closed = state == CLOSED
 
-        await self._read(loop_queue(self.post.plan.loop.name), self.intake.of_loop, look)
+        async def handle(lease: Lease, most: int) -> int:
+            return await self._handle(lease, self.intake.of_loop, most)
 
-    async def _read(self, queue: str, work_of: WorkOf, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
+        await self._read(plan.own_queue(self.post.slot), handle, look)
+
+    async def route(self, routing: Routing, queue: str, address_of: AddressOf) -> None:
+        """Send what lies in a queue to the processes that have the keys."""
+
+        async def handle(lease: Lease, most: int) -> int:
+            return await routing.route(lease, address_of, most)
+
+        await self._read(queue, handle)
+
+    async def _packed(self, work: Work) -> tuple[str, bytes]:
+        queue = self.post.plan.own_queue(work.partition)
+        return queue, await self.runner.packing.work(queue, work)
+
+    async def _read(self, queue: str, handle: Handle, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
         most = 1
         with suppress(DrainedError):
             while not self.drain.is_set() and not self.is_closed:
                 leasing = self.post.store.queue.lease(queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name)
                 async with leasing as lease:
                     if lease:
-                        most = await self._handle(lease, work_of, most)
+                        most = await handle(lease, most)
                         continue
                 await when_idle()
 
     async def _handle(self, lease: Lease, work_of: WorkOf, most: int) -> int:
-        async with self._turn:
+        async with self.turn:
             for outbox in self._outboxes:  # what nodes remember of its items is in these already
                 await outbox.flush()
             try:
-                return await _Batch(self, lease, work_of).run(most)
+                return await Batch(self, lease, work_of).run(most)
             except StoppedError:
                 await lease.give_back()  # without an error: it says nothing about the item
                 raise
-
-
-@define(eq=False)
-class _Producing:
-    """A producer at work in one process."""
-
-    worker: _Worker
-    head: NodeSpec
-    at: str
-    end: str
-    position: int
-    has_sought: bool = field(default=False, init=False)
-    outbox: Outbox = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.outbox = Outbox(self.worker.hops.commit)
-
-    async def run(self) -> None:
-        """Take its values through the loop, from its position on."""
-        if self.head.options.live:
-            await self._resume()
-        first = self.position if self.head.options.live else 0
-        number = first
-        async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
-            async for value in _named(self.head, values):
-                if self.has_sought and number == first:
-                    number = self.position
-                if number >= self.position:
-                    with anyio.CancelScope(shield=True):
-                        await self._handle(value, number)
-                number += 1
-                if self.outbox.is_due:
-                    await anyio.lowlevel.checkpoint()
-        self.outbox.results.marks[self.end] = 1
-        await self.outbox.end()
-
-    def _seek(self) -> int:
-        self.has_sought = True
-        return self.position
-
-    async def _resume(self) -> None:
-        """Go on with the value that was under way: it doesn't come again."""
-        item = self._item(self.position)
-        if left := (await self.worker.in_parts.left([item])).get(item):
-            await self._run(left, self.position)
-            self.position += 1
-
-    async def _handle(self, value: Any, number: int) -> None:
-        item = self._item(number)
-        may_be_left = number == self.position and not self.head.options.live
-        left = await self.worker.in_parts.left([item]) if may_be_left else {}
-        await self._run(left.get(item) or [Work(item=item, entry=self.head.id, kept={self.head.id: value})], number)
-
-    async def _run(self, works: Sequence[Work], number: int) -> None:
-        item, results = self._item(number), self.outbox.results
-        self.outbox.begin()
-        async with self.worker._turn:
-            await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
-        self.worker.in_parts.over(item, results)
-        results.marks[self.at] = number + 1
-        await self.outbox.end()
-
-    def _item(self, number: int) -> str:
-        return f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"
-
-    async def _flush(self, item: str, results: Results, works: Sequence[Work]) -> None:
-        if await self.worker.in_parts.note(item, works, results):
-            await self.outbox.flush()
-
-
-@define(eq=False)
-class _Batch:
-    """The items of a lease, taken through the loop one after the other, and what came of them."""
-
-    worker: _Worker
-    lease: Lease
-    work_of: WorkOf
-    results: Results = field(factory=Results)
-    done: list[Item] = field(factory=list)
-
-    async def run(self, most: int) -> int:
-        """Take them through and commit.
-
-        Args:
-            most: how many they could have been.
-
-        Returns:
-            how many the next ones should be at most.
-        """
-        start = time.monotonic()
-        size = 0
-        left = await self.worker.in_parts.left([self._key(item) for item in self.lease if self._came_back(item)])
-        for item in self.lease:
-            await self._handle(item, left)
-            self.done.append(item)
-            size = max(size, self.results.size)
-        if self.lease.is_open or not self.results.is_empty:
-            await self.worker.hops.commit(self.results, self.lease if self.lease.is_open else None)
-        seconds = time.monotonic() - start
-        fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
-        return max(1, min(_MOST_LEASED, round(fitting), 2 * most))
-
-    async def _handle(self, item: Item, left: Mapping[str, list[Work]]) -> None:
-        key = self._key(item)
-        try:
-            works = left.get(key) or [await self.work_of(item, self.results)]
-            if item.deaths >= self.worker.post.most_deaths:
-                error = {"type": "Death", "message": f"{item.error}, {item.deaths} times", "traceback": ""}
-                await self.worker.runner.bury(works, self.results, error)
-            else:
-                flush = partial(self._flush, key)
-                await self.worker.runner.run_each(works, self.results, item.attempt, flush)
-        except RefusedError as refusal:
-            await self.lease.dead_letter(item, str(refusal))
-            loop = self.worker.post.plan.loop.name
-            if self.lease.name == loop_queue(loop):  # what other programs push to a channel is no failure of the job
-                self.results.count(refused_count(loop))
-            return
-        self.worker.in_parts.over(key, self.results)
-
-    async def _flush(self, key: str, results: Results, works: Sequence[Work]) -> None:
-        if await self.worker.in_parts.note(key, works, results):
-            held = {item.id for item in self.lease.held}
-            done = [item for item in self.done if item.id in held]
-            self.done.clear()
-            await self.worker.hops.commit(results.take(), self.lease, done)
-
-    def _key(self, item: Item) -> str:
-        return f"{self.lease.name}:{item.id}"
-
-    def _came_back(self, item: Item) -> bool:
-        return not item.id.startswith(f"{self.lease.id}.")
-
-
-async def _named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    """The values of a producer; an error of its own says which one it was."""
-    try:
-        async for value in values:
-            yield value
-    except Exception as error:
-        error.add_note(f"raised by the producer {head.id!r}, so its values have no end that others could wait for")
-        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.results import loop_queue
 from nodeflow.engine.work import Again, Work
-from nodeflow.graph import Kind
+from nodeflow.graph import Kind, Loop
 from nodeflow.storage import LoopEnd
 
 
@@ -47,26 +47,37 @@ def loop_end(plan: LoopPlan) -> LoopEnd:
         channel = plan.channels.get(str(head.target.queue)) if head.kind is Kind.READER else None
         if channel is not None:
             needed.append(closed_mark(channel.source_loop))
-            queues.append(channel.queue)
+            queues += channel.queues
         else:
             needed += [end_mark(head.id, shard) for shard in range(plan.loop.processes)]
     name = plan.loop.name
+    if plan.partitioning is not None:
+        queues.append(loop_queue(name))  # what was requeued, before it is with the process that has its key
     return LoopEnd(
-        queues=[*queues, loop_queue(name)],
+        queues=[*queues, *plan.own_queues],
         needed=list(dict.fromkeys(needed)),
         finished=finished_mark(name),
         closed=closed_mark(name),
     )
 
 
-def finishers(plan: LoopPlan, job: str) -> list[Work]:
-    """The work of letting a loop's nodes finish, one after the other."""
+def finishers(plan: LoopPlan, job: str) -> list[list[Work]]:
+    """The work of letting a loop's nodes finish, one after the other, each in all partitions at once."""
     return [
-        Work(
-            item=f"{job}.{spec.id}:finish",
-            entry=plan.entry_of[spec.id],
-            run=(Again(node=spec.id, given={}),),
-            finishes=True,
-        )
+        [
+            Work(
+                item=f"{job}.{finish_item(spec.id, partition, plan.loop)}",
+                entry=plan.entry_of[spec.id],
+                run=(Again(node=spec.id, given={}),),
+                finishes=True,
+                partition=partition,
+            )
+            for partition in range(plan.loop.partitions)
+        ]
         for spec in plan.finishers
     ]
+
+
+def finish_item(node: str, partition: int, loop: Loop) -> str:
+    """The id, without the job's, of the item that a node finishes on."""
+    return f"{node}:finish" if loop.by is None else f"{node}:finish/{partition}"

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from attrs import evolve, frozen
 
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
+from nodeflow.engine.partitioning import Partitioning, partition_of
 from nodeflow.engine.results import dead_letter, enveloped, in_words, loop_queue
 from nodeflow.engine.stages import Write
 from nodeflow.engine.work import Again, Work, kept_outcome
-from nodeflow.errors import BlobStoreError, PayloadError
+from nodeflow.errors import BlobStoreError, KeyMissingError, PayloadError
 from nodeflow.storage import joins_hash
 from nodeflow.values import Encoded, RefValue
 
@@ -46,36 +47,47 @@ class Packing:
     loop: str
     job: str
 
-    async def push(self, write: Write, item_id: str, outcome: Outcome) -> bytes | None:
-        """What a writer pushes; None for nothing.
+    async def push(self, write: Write, item_id: str, outcome: Outcome) -> tuple[str, bytes] | None:
+        """What a writer pushes, and to which queue; None for nothing.
 
         Raises:
             PayloadError: it can't be sent; with the path within the value.
+            KeyMissingError: it has no key by which the loop behind takes it.
             BlobStoreError: it is large, and its blob can't be written.
         """
         content = enveloped(write.channel, item_id, outcome)
         if content is None and (write.channel is not None or isinstance(outcome, Absent)):
             return None
+        queue = write.queue
+        if write.channel is not None and write.channel.partitioning is not None:
+            queue, content = await addressed(write.channel.partitioning, queue, content)
         try:
             if (data := self.store.encode(content)) is not None:
-                return data
+                return queue, data
             if write.channel is not None:
                 content = await self._offloaded(content)
-            return await self.store.prepare(write.queue, content)
+            return queue, await self.store.prepare(queue, content)
         except PayloadError as error:
             if write.channel is None or not error.path.startswith(("$.value", "$.branches")):
                 raise
             path = error.path.removeprefix("$.value").removeprefix("$.branches")
             raise PayloadError(f"${path}", error.reason) from error.__cause__
 
-    def push_plain(self, write: Write, item_id: str, value: Any) -> bytes | None:
+    def push_plain(self, write: Write, item_id: str, value: Any) -> tuple[str, bytes] | None:
         """As `push`, of a value on no branch; None when there is more to it than to encode it."""
-        if not write.is_simple:
+        if write.channel is None or not write.is_simple:
             return None
+        partitioning = write.channel.partitioning
         try:
-            return self.store.encode({"id": item_id, "value": value})
+            if partitioning is None:
+                queue, data = write.queue, self.store.encode({"id": item_id, "value": value})
+            else:
+                key, partition = partitioning.key(value)
+                queue = partitioning.queue(write.queue, partition)
+                data = self.store.encode({"id": item_id, "value": value, "key": key})
         except Exception:  # `push` says what is wrong with it
             return None
+        return None if data is None else (queue, data)
 
     async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
         """What goes into the record of a join, by the node that gave it.
@@ -87,14 +99,14 @@ class Packing:
         given = {node: kept_outcome(await self._kept_outcome(outcome)) for node, outcome in outcomes.items()}
         return await self.store.prepare_field(self.job, joins_hash(join), given)
 
-    async def work(self, work: Work) -> bytes:
-        """Work that is left for later, as it waits in the loop's queue.
+    async def work(self, queue: str, work: Work) -> bytes:
+        """Work that is left for later, as it waits in a queue of the loop.
 
         Raises:
             PayloadError: what it needs can't be kept.
             BlobStoreError: it is large, and its blob can't be written.
         """
-        return await self.store.prepare(loop_queue(self.loop), (await self.kept_work(work)).to_data())
+        return await self.store.prepare(queue, (await self.kept_work(work)).to_data())
 
     async def field(self, name: str, data: bytes) -> bytes:
         """What is saved in a field of a hash of the job, of a value that is encoded already; as `part`."""
@@ -144,6 +156,28 @@ class Packing:
 
     async def _kept_again(self, again: Again) -> Again:
         return evolve(again, given={port: await self._offload(value) for port, value in again.given.items()})
+
+
+async def addressed(partitioning: Partitioning, queue: str, content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The part of a queue into which an item goes, and the item with its key; one of which nothing came has none.
+
+    Args:
+        partitioning: how the items are divided.
+        queue: the queue.
+        content: the item, as `enveloped` made it.
+
+    Raises:
+        KeyMissingError: it has no key, or one on each of its branches.
+    """
+    if "absent" in content:
+        return partitioning.queue(queue, partition_of(content["id"])), content
+    values = [content["value"]] if "value" in content else list(content["branches"].values())
+    keys = {partitioning.key(await value.read() if isinstance(value, RefValue) else value) for value in values}
+    if len(keys) > 1:
+        found = " and ".join(sorted(key for key, _ in keys))
+        raise KeyMissingError(f"an item has one key, but its branches have {found} for loop {partitioning.loop!r}")
+    ((key, partition),) = keys
+    return partitioning.queue(queue, partition), {**content, "key": key}
 
 
 def _work_in_words(work: Work) -> Work:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 from attrs import frozen
 
+from nodeflow.engine.partitioning import Partitioning, slot_queue
+from nodeflow.engine.results import loop_queue
 from nodeflow.engine.stages import Channel, Entry, FanOut, Join, Part, Stage, Step, Write
 from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, known_branches, lineages
 
@@ -36,6 +39,36 @@ class LoopPlan:
     def heads(self) -> list[NodeSpec]:
         """The nodes that feed the loop."""
         return [spec for spec in self.nodes.values() if spec.is_head]
+
+    @cached_property
+    def partitioning(self) -> Partitioning | None:
+        """How its processes share its items; None when any takes any."""
+        return Partitioning.of(self.loop)
+
+    @cached_property
+    def own_queues(self) -> list[str]:
+        """The queues of the work that it has left for later, one for each process where these have their own."""
+        name = loop_queue(self.loop.name)
+        return [name] if self.partitioning is None else self.partitioning.queues(name)
+
+    def queue_of(self, reader: NodeSpec, slot: int) -> str:
+        """The queue from which the process of a slot takes a reader's items."""
+        name = str(reader.target.queue)
+        return name if self.partitioning is None else slot_queue(name, slot)
+
+    def own_queue(self, partition: int) -> str:
+        """The queue of the work that it has left for later in a partition."""
+        return self.own_queues[partition % len(self.own_queues)]
+
+    @property
+    def readers(self) -> list[NodeSpec]:
+        """The nodes by which items of queues come into the loop."""
+        return [spec for spec in self.nodes.values() if spec.kind is Kind.READER]
+
+    @property
+    def foreign(self) -> list[NodeSpec]:
+        """The readers of queues that other programs fill."""
+        return [spec for spec in self.readers if str(spec.target.queue) not in self.channels]
 
     @property
     def sources(self) -> list[Channel]:
@@ -78,6 +111,7 @@ def channels_of(graph: Graph) -> dict[str, Channel]:
             source,
             not named or None in taken,
             reader.id in gathering,
+            Partitioning.of(graph.loops[reader.loop]),
         )
     return found
 

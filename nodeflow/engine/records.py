@@ -44,6 +44,7 @@ class JobRecord:
         nodes: the counts of each node, when it ended.
         why: why it was stopped.
         shards: in how many processes each producer gives its values: that can't change within a job.
+        slots: in how many processes each loop with `by=` is: that can't change while items wait for one of them.
     """
 
     id: str
@@ -59,6 +60,7 @@ class JobRecord:
     nodes: Mapping[str, NodeCount] = field(factory=dict)
     why: str = ""
     shards: Mapping[str, int] = field(factory=dict)
+    slots: Mapping[str, int] = field(factory=dict)
 
     @classmethod
     def new(cls, graph: str, source: str, shards: Mapping[str, int]) -> JobRecord:
@@ -87,6 +89,7 @@ class JobRecord:
             "nodes": {node: [count.done, count.failed] for node, count in self.nodes.items()},
             "why": self.why,
             "shards": dict(self.shards),
+            "slots": dict(self.slots),
         }
 
     @classmethod
@@ -106,4 +109,5 @@ class JobRecord:
             nodes={node: NodeCount(*counts) for node, counts in data["nodes"].items()},
             why=data["why"],
             shards=data["shards"],
+            slots=data["slots"],
         )

@@ -145,7 +145,9 @@ _NOTHING = Results()
 
 def is_enveloped(data: Any) -> bool:
     """Whether this is an item of a channel, as `enveloped` made it."""
-    if not isinstance(data, dict) or not isinstance(data.get("id"), str) or len(data) != 2:
+    if not isinstance(data, dict) or not isinstance(data.get("id"), str) or not isinstance(data.get("key", ""), str):
+        return False
+    if len(data) != 2 + ("key" in data):
         return False
     return "value" in data or isinstance(data.get("branches"), dict) or data.get("absent") in _ABSENT
 

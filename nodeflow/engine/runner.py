@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Outcome
+from nodeflow.engine.held import Held
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
@@ -34,6 +35,8 @@ class Runner:
     job: str
     watch: Callable[[str, str, Outcome], None] | None = None
     """Told what a node gave for an item."""
+    held: Held | None = None
+    """Which keys are held; None where retries don't wait."""
     rows: Rows = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -52,7 +55,7 @@ class Runner:
             LookupError: the graph has not, or no longer, what the work needs.
             StoppedError: a node raised that shall stop the job.
         """
-        await Way(self, self.plan.entries[work.entry], results, attempt, flush).go(work)
+        await self._way(work, results, attempt, flush).go()
 
     async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
         """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.
@@ -63,7 +66,11 @@ class Runner:
             error: why, as it is kept.
         """
         for work in works:
-            await Way(self, self.plan.entries[work.entry], results, 1, None).bury(work, error)
+            await self._way(work, results, 1, None).bury(error)
+
+    def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None) -> Way:
+        self.nodes.partition = work.partition
+        return Way(self, self.plan.entries[work.entry], work, results, attempt, flush)
 
     async def run_each(
         self, works: Sequence[Work], results: Results, attempt: int = 1, flush: Flush | None = None

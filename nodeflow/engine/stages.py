@@ -8,6 +8,7 @@ from functools import cached_property
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Source
+from nodeflow.engine.partitioning import Partitioning
 from nodeflow.graph import NodeSpec
 
 
@@ -23,6 +24,7 @@ class Channel:
         source: the node whose output goes through it.
         takes_value: whether the target loop takes what has no branch.
         tells_absence: whether it is also told there of items for which there is nothing, as joins need to know.
+        partitioning: how the target loop's processes share what goes through it; None when any takes any.
     """
 
     queue: str
@@ -32,6 +34,12 @@ class Channel:
     source: NodeSpec
     takes_value: bool = True
     tells_absence: bool = False
+    partitioning: Partitioning | None = None
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it consists of, one for each process where these have parts of their own."""
+        return [self.queue] if self.partitioning is None else self.partitioning.queues(self.queue)
 
 
 @frozen(eq=False)

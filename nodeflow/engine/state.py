@@ -137,18 +137,19 @@ def _field(inner: str | bytes) -> str:
 
 @define(eq=False)
 class States:
-    """What the nodes of a loop remember, in the partitions of one process.
+    """What the nodes of a loop remember, in the partitions of one process."""
 
-    Args:
-        known: what was saved, by the name of its hash.
-    """
-
-    _known: dict[str, State] = field(factory=dict)
+    _known: dict[str, State] = field(factory=dict, init=False)
 
     @classmethod
     def of_loop(cls, loop: Loop) -> States | None:
         """Where nothing is remembered yet; None for a loop whose processes would each see a part."""
-        return cls() if loop.processes == 1 else None
+        return cls() if loop.processes == 1 or loop.by is not None else None
+
+    def load(self, node: str, partition: int, fields: Mapping[str, Any]) -> None:
+        """Take what was saved of a node in a partition, by field."""
+        name = state_hash(node, partition)
+        self._known[name] = State.load(name, fields)
 
     def of(self, node: str, partition: int = 0) -> State:
         """What a node remembers in a partition."""

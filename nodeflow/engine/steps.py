@@ -77,10 +77,10 @@ class Steps:
             return True
         found = []
         for write in step.writes:
-            data = self.runner.packing.push_plain(write, item, value)
-            if data is None:
+            packed = self.runner.packing.push_plain(write, item, value)
+            if packed is None:
                 return False
-            found.append((write.queue, data))
+            found.append(packed)
         for queue, data in found:
             self.results.push(queue, data)
         return True
@@ -199,9 +199,9 @@ class Steps:
         pushes = []
         try:
             for write in step.writes:
-                data = await self._packed(step, write, item, outcome)
-                if data is not None:
-                    pushes.append((write.queue, data))
+                packed = await self._packed(step, write, item, outcome)
+                if packed is not None:
+                    pushes.append(packed)
             if step.spec.takes_context:
                 await self.remember(step.spec)
         except BaseException as error:  # whatever a value does when it is looked at
@@ -214,7 +214,7 @@ class Steps:
             self.runner.watch(step.spec.id, item, outcome)
         return None
 
-    async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> bytes | None:
+    async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> tuple[str, bytes] | None:
         is_whole = write.channel is not None and write.channel.branches is not None
         sent = outcome if is_whole else on_branch(outcome, write.branch)
         if sent is Absent.WAITING:

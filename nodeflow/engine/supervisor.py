@@ -18,8 +18,8 @@ from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.marks import closed_mark, committed_count
-from nodeflow.engine.plan import channels_of
 from nodeflow.engine.process import STOPPED, Order
+from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.results import done_count, failed_count, refused_count
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError
@@ -55,7 +55,7 @@ class Supervisor:
     _book: JobBook = field(init=False)
     _record: JobRecord = field(init=False)
     _children: dict[str, Child] = field(factory=dict, init=False)
-    _channels: list[str] = field(init=False)
+    _waits: dict[str, list[str]] = field(init=False)
     _failure: JobError | None = field(default=None, init=False)
     _deaths: int = field(default=0, init=False)
     _signals: int = field(default=0, init=False)
@@ -63,7 +63,7 @@ class Supervisor:
 
     def __attrs_post_init__(self) -> None:
         self._book = JobBook(self.graph, self.store)
-        self._channels = list(channels_of(self.graph))
+        self._waits = Queues(self.graph).between
 
     async def run(self, *, fresh: bool = False) -> JobResult:
         """Run the job to its end, or until SIGINT or SIGTERM drains it; a second signal ends it at once.
@@ -214,7 +214,10 @@ class Supervisor:
     async def _waiting(self) -> dict[str, int]:
         """How many items lie in each channel that isn't empty, leased ones included."""
         queue = self.store.queue
-        depths = {name: await queue.length(name) + await queue.leased(name) for name in self._channels}
+        depths = {
+            name: sum([await queue.length(each) + await queue.leased(each) for each in queues])
+            for name, queues in self._waits.items()
+        }
         return {name: depth for name, depth in depths.items() if depth}
 
     async def _result(self) -> JobResult:
@@ -256,16 +259,15 @@ class Supervisor:
             await self._book.write(record)
 
     def _last_nodes(self) -> list[str]:
-        """The nodes whose output nothing in the graph takes."""
-        readers = {edge.source for spec in self.graph.nodes.values() for edge in spec.edges.values()}
-        taken = {
-            edge.source
-            for spec in self.graph.nodes.values()
-            for edge in spec.edges.values()
-            if spec.kind is not Kind.WRITER or spec.id in readers
-        }
-        ends = (spec for spec in self.graph.nodes.values() if spec.kind not in (Kind.READER, Kind.WRITER))
-        return [spec.id for spec in ends if spec.id not in taken]
+        """The nodes whose output no other node takes, be it through a channel."""
+        nodes = self.graph.nodes
+        taken: set[str] = set()
+        for spec in reversed(list(nodes.values())):
+            if spec.kind not in (Kind.READER, Kind.WRITER) or spec.id in taken:
+                taken |= {edge.source for edge in spec.edges.values()}
+        return [
+            spec.id for spec in nodes.values() if spec.id not in taken and spec.kind not in (Kind.READER, Kind.WRITER)
+        ]
 
 
 def evolve_death(death: LoopDiedError, deaths: int) -> LoopDiedError:

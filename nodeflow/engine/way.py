@@ -11,7 +11,7 @@ from nodeflow.engine.arguments import Reads, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
 from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.frame import Frame
-from nodeflow.engine.results import Given, Results, done_count, loop_queue
+from nodeflow.engine.results import Given, Results, done_count
 from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step
 from nodeflow.engine.steps import Steps
 from nodeflow.engine.work import Again, Work
@@ -38,6 +38,7 @@ class Way:
     Args:
         runner: what it belongs to.
         entry: where it came in.
+        work: what is left of it.
         results: what came of it is added to these.
         attempt: which delivery of it this is.
         flush: commits parts of it.
@@ -45,6 +46,7 @@ class Way:
 
     runner: Runner
     entry: Entry
+    work: Work
     results: Results
     attempt: int
     flush: Flush | None
@@ -54,8 +56,9 @@ class Way:
     def __attrs_post_init__(self) -> None:
         self.steps = Steps(self.runner, self.results, self.attempt)
 
-    async def go(self, work: Work) -> None:
+    async def go(self) -> None:
         """Do what is left of the item."""
+        work = self.work
         outcomes = self._known(work)
         try:
             if work.finishes:
@@ -73,8 +76,9 @@ class Way:
                 if frame.values is not None:
                     await frame.values.aclose()
 
-    async def bury(self, work: Work, error: Mapping[str, Any]) -> None:
+    async def bury(self, error: Mapping[str, Any]) -> None:
         """Leave it for ever."""
+        work = self.work
         outcomes = self._known(work)
         if work.finishes:
             node = work.run[0].node
@@ -260,12 +264,19 @@ class Way:
             await self._keep(left)
 
     async def _keep(self, left: Left) -> None:
-        if left.delay is not None:
-            data = await self.runner.packing.work(left.work)
-            self.results.wait(loop_queue(self.runner.plan.loop.name), left.delay, data)
-        else:
-            data = await self.runner.packing.letter(left.work, left.node, left.error)
+        if left.delay is None:
+            data = await self.runner.packing.letter(self._of_key(left.work), left.node, left.error)
             self.results.fail(left.node, data)
+            return
+        queue = self.runner.plan.own_queue(self.work.partition)
+        holds = bool(self.work.key)
+        data = await self.runner.packing.work(queue, self._of_key(left.work, holds=holds))
+        if holds and self.runner.held is not None:
+            await self.runner.held.begin(self.work.key, self.results)
+        self.results.wait(queue, left.delay, data)
+
+    def _of_key(self, left: Work, *, holds: bool = False) -> Work:
+        return evolve(left, key=self.work.key, partition=self.work.partition, holds=holds)
 
     @property
     def _is_large(self) -> bool:
@@ -275,7 +286,8 @@ class Way:
         """Commit what there is, unless what is left can't be noted."""
         if not all(frame.fan_out.is_needed for frame in self.frames):
             return
-        await flush(self.results, [frame.left(self.entry) for frame in reversed(self.frames)])
+        left = [frame.left(self.entry) for frame in reversed(self.frames)]
+        await flush(self.results, [self._of_key(work, holds=self.work.holds) for work in left])
 
 
 _END: Any = object()

@@ -56,6 +56,9 @@ class Work:
         errors: why each of those failed.
         finishes: whether the nodes are to finish, as their loop's input is used up.
         in_words: whether what the nodes were given could not be kept, and stands here in words only.
+        key: its key, as JSON, in a loop with `by=`; empty for what has none.
+        partition: in which partition it is.
+        holds: whether later items of its key wait for it: it is tried again before them.
     """
 
     item: str
@@ -67,6 +70,9 @@ class Work:
     errors: tuple[Mapping[str, Any], ...] = ()
     finishes: bool = False
     in_words: bool = False
+    key: str = ""
+    partition: int = 0
+    holds: bool = False
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""
@@ -80,6 +86,9 @@ class Work:
             "errors": [dict(each) for each in self.errors],
             "finishes": self.finishes,
             "in_words": self.in_words,
+            "key": self.key,
+            "partition": self.partition,
+            "holds": self.holds,
         }
 
     @classmethod
@@ -100,6 +109,9 @@ class Work:
                 errors=tuple(data["errors"]),
                 finishes=bool(data["finishes"]),
                 in_words=bool(data["in_words"]),
+                key=str(data["key"]),
+                partition=int(data["partition"]),
+                holds=bool(data["holds"]),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise PayloadError("$", f"this is no work of a graph that could be gone on with ({error!r})") from error

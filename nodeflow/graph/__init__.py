@@ -4,7 +4,7 @@ from nodeflow.graph.branch import Branch
 from nodeflow.graph.branches import branch_name, known_branches, origin, said_branches
 from nodeflow.graph.context import Context
 from nodeflow.graph.fingerprint import changes, fingerprint
-from nodeflow.graph.graph import Graph, Loop
+from nodeflow.graph.graph import Graph
 from nodeflow.graph.kinds import (
     BlockingNode,
     Gatherer,
@@ -17,6 +17,7 @@ from nodeflow.graph.kinds import (
 )
 from nodeflow.graph.lineage import Lineage, below, entries_of, lineages
 from nodeflow.graph.location import Location
+from nodeflow.graph.loop import PARTITIONS, By, Loop
 from nodeflow.graph.modules import is_users
 from nodeflow.graph.options import Options, node
 from nodeflow.graph.output import Output
@@ -26,8 +27,10 @@ from nodeflow.graph.spec import Constant, Edge, NodeSpec, Port
 from nodeflow.graph.types import declare_types
 
 __all__ = [
+    "PARTITIONS",
     "BlockingNode",
     "Branch",
+    "By",
     "Constant",
     "Context",
     "Edge",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from nodeflow.graph.loop import Loop
 from nodeflow.graph.names import innermost
 from nodeflow.graph.roles import Kind
 from nodeflow.graph.spec import Constant, Edge, NodeSpec
@@ -28,7 +29,7 @@ def to_json(graph: Graph) -> str:
     """The graph as JSON text; a constant that JSON can't hold as it is, is given by its repr."""
     content = {
         "name": graph.name,
-        "loops": [{"name": loop.name, "processes": loop.processes} for loop in graph.loops.values()],
+        "loops": [_loop(loop) for loop in graph.loops.values()],
         "nodes": [_node(spec) for spec in graph.nodes.values()],
     }
     return json.dumps(content, indent=2, allow_nan=False)
@@ -52,6 +53,11 @@ def to_mermaid(graph: Graph) -> str:
             label = port if edge.branch is None else f"{edge.branch} → {port}"
             lines.append(f'  {names[edge.source]} -->|"{_escaped(label)}"| {names[spec.id]}')
     return "\n".join(lines)
+
+
+def _loop(loop: Loop) -> dict[str, Any]:
+    content = {"name": loop.name, "processes": loop.processes}
+    return content if loop.by is None else content | {"by": loop.by if isinstance(loop.by, str) else _target(loop.by)}
 
 
 def _node(spec: NodeSpec) -> dict[str, Any]:

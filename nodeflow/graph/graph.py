@@ -7,15 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, overload
 
-from attrs import field, frozen
-
 from nodeflow.errors import GraphError
 from nodeflow.graph.cycles import closed_cycle
 from nodeflow.graph.describe import describe
 from nodeflow.graph.drawing import to_json, to_mermaid
 from nodeflow.graph.kinds import Gatherer, LogicalNode, Node, ProducerNode, QueueHead, QueueTail
 from nodeflow.graph.location import Location, caller, errors_at
-from nodeflow.graph.names import check_id, check_name, default_id, free_id, size_in_bytes
+from nodeflow.graph.loop import MAIN, By, Loop, declared
+from nodeflow.graph.names import check_id, check_name, default_id, free_id
 from nodeflow.graph.options import options_of
 from nodeflow.graph.output import Output
 from nodeflow.graph.roles import Kind
@@ -26,9 +25,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-MAIN = "main"
-"""The loop of the nodes that are added outside `graph.loop(…)`."""
-
 
 class _Executes(Protocol[R_co]):
     def execute(self, *args: Any, **kwargs: Any) -> R_co: ...
@@ -36,23 +32,6 @@ class _Executes(Protocol[R_co]):
 
 _Many = Callable[..., AsyncIterator[R]] | Callable[..., Iterator[R]] | Callable[..., Coroutine[Any, Any, R]]
 _ExecutesMany = _Executes[AsyncIterator[R]] | _Executes[Iterator[R]] | _Executes[Coroutine[Any, Any, R]]
-
-
-@frozen
-class Loop:
-    """Nodes that run together in one process, or in each of several.
-
-    Args:
-        name: unique in the graph.
-        processes: how many processes share its items.
-        memory: how many bytes of memory each of them may have; None for no limit.
-        location: where it was opened first, or got its first node.
-    """
-
-    name: str
-    processes: int = 1
-    memory: int | None = None
-    location: Location | None = field(default=None, eq=False)
 
 
 class Graph:
@@ -88,13 +67,22 @@ class Graph:
         return MappingProxyType(self._loops)
 
     def loop(
-        self, name: str, processes: int | None = None, *, memory: str | int | None = None
+        self,
+        name: str,
+        processes: int | None = None,
+        *,
+        by: By | None = None,
+        memory: str | int | None = None,
     ) -> AbstractContextManager[Loop]:
         """Put the nodes that are added within `with graph.loop(…):` into a loop; the same name re-opens it.
 
         Args:
             name: as a graph's name.
             processes: how many processes share the loop's items; 1 unless said.
+            by: what gives an item's key: a field of its value (a key of a dict, or an attribute), or a function of the
+                value. Items of one key go through one process, in order, and `ctx.state` may be used in several
+                processes: keys are divided into 64 partitions, each with a state of its own, and `finish` is called
+                once for each of these.
             memory: how much memory each process may have, in bytes or as in "1GB" (10⁹ bytes; "1GiB" is 2³⁰): in a node
                 that wants more, Python raises `MemoryError`, and its item fails. Only Linux keeps to it.
 
@@ -104,7 +92,7 @@ class Graph:
         where = caller()
         with errors_at(where):
             self._check_not_open(name)
-            loop = self._declare(name, processes, memory, where)
+            loop = self._loops.setdefault(name, declared(name, processes, memory, by, where, self._loops.get(name)))
         return self._within(loop, where)
 
     @overload
@@ -195,21 +183,6 @@ class Graph:
     def _check_not_open(self, name: str) -> None:
         if self._open is not None:
             raise GraphError(f"loop {name!r} can't be opened within loop {self._open!r}: put one behind the other")
-
-    def _declare(self, name: str, processes: int | None, memory: str | int | None, where: Location) -> Loop:
-        check_name("loop", name)
-        if processes is not None and (isinstance(processes, bool) or not isinstance(processes, int) or processes < 1):
-            raise GraphError(f"loop {name!r}: processes must be a whole number from 1 on, not {processes!r}")
-        limit = None if memory is None else size_in_bytes(f"memory of loop {name!r}", memory)
-        known = self._loops.setdefault(name, Loop(name, processes or 1, limit, where))
-        if limit not in (None, known.memory):
-            raise GraphError(f"loop {name!r} has another memory= since {known.location}: say it there, or leave it out")
-        if processes not in (None, known.processes):
-            raise GraphError(
-                f"loop {name!r} has processes={known.processes} since {known.location}: "
-                f"say processes={processes} there, or leave it out here"
-            )
-        return known
 
     def _spec(
         self, target: Any, inputs: tuple[Any, ...], ports: dict[str, Any], given_id: str | None, where: Location

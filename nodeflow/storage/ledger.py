@@ -22,7 +22,7 @@ class LoopEnd:
     """When a loop has come to its end, and what happens then.
 
     Args:
-        queues: the queues that feed it, the last of them that of its own work.
+        queues: the queues that feed it, those of its own work among them.
         needed: the marks that must be set before.
         finished: the mark of how many finishers were called.
         closed: the mark that says that it is closed.
@@ -96,24 +96,26 @@ class Ledger:
         """The parts of a record; None for one that is dead or isn't there."""
         return await self.fields(joins_hash(join), [f"{item}\n{name}" for name in names])
 
-    async def end_loop(self, end: LoopEnd, finishers: Sequence[bytes]) -> int:
+    async def end_loop(self, end: LoopEnd, finishers: Sequence[Sequence[tuple[str, bytes]]]) -> int:
         """Bring a loop that has come to its end one step further.
 
         Args:
             end: when it has.
-            finishers: the items by which its nodes are told to finish, one after the other.
+            finishers: for each node that is told to finish, one after the other, the items by which it is, each with
+                the queue in which it goes: one of the loop's own work.
 
         Returns:
             0 when more may come, 1 when a finisher is at work, 2 when the loop is closed.
         """
         plan: Mapping[str, Any] = {
             "queues": len(end.queues),
+            "finishers": [[end.queues.index(name) + 1 for name, _ in items] for items in finishers],
             "needed": list(end.needed),
             "finished": end.finished,
             "closed": end.closed,
         }
         keys = [self._keys.job(self.job), *(key for name in end.queues for key in self._keys.all_of(name))]
-        arguments = [orjson.dumps(plan), *finishers]
+        arguments = [orjson.dumps(plan), *(data for items in finishers for _, data in items)]
         return int(await self._connection.run_script("loop_end", keys, arguments, f"look for the end of {end.closed}"))
 
     async def unmark(self, marks: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from nodeflow.engine.intake import Intake, RefusedError
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.marks import finishers
-from nodeflow.engine.packing import Packing
+from nodeflow.engine.packing import Packing, addressed
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
 from nodeflow.engine.results import Results, loop_queue, shown_letter
@@ -103,7 +103,10 @@ class _Run:
             )
             await self._loop(plan)
             done.add(plan.loop.name)
-        own = {*(channel.queue for channel in plan.channels.values()), *map(loop_queue, plans)}
+        own = {queue for channel in plan.channels.values() for queue in channel.queues}
+        for plan in plans.values():
+            slots = range(plan.loop.processes)
+            own |= {*plan.own_queues, *(plan.queue_of(head, slot) for head in plan.readers for slot in slots)}
         pushed = {queue: list(items) for queue, items in self.queues.items() if queue not in own}
         return GraphRun(self.values, self.failed, pushed)
 
@@ -116,8 +119,9 @@ class _Run:
             for head in plan.heads:
                 await (self._produce(head, nodes) if head.kind is Kind.PRODUCER else self._read(head))
             await self._work()
-            for work in finishers(plan, _JOB):
-                await self._run(work)
+            for works in finishers(plan, _JOB):
+                for work in works:
+                    await self._run(work)
                 await self._work()
 
     async def _produce(self, head: NodeSpec, nodes: Nodes) -> None:
@@ -128,30 +132,46 @@ class _Run:
             number += 1
 
     async def _read(self, head: NodeSpec) -> None:
-        queue = str(head.target.queue)
-        items = self.queues.get(queue, deque()) if queue in self.plan.channels else deque(self.inputs.get(head.id, []))
+        if head in self.plan.foreign:
+            await self._push(str(head.target.queue), self.inputs.get(head.id, []))
+        for slot in range(self.plan.loop.processes):
+            await self._through(head, self.queues.get(self.plan.queue_of(head, slot), deque()))
+
+    async def _push(self, queue: str, values: Iterable[Any]) -> None:
+        """Put into a queue what other programs would."""
+        for number, value in enumerate(values):
+            name, content = queue, value
+            if self.plan.partitioning is not None:
+                name, content = await addressed(
+                    self.plan.partitioning, queue, {"id": f"{queue}.{number}", "value": value}
+                )
+            self.queues.setdefault(name, deque()).append(content)
+
+    async def _through(self, head: NodeSpec, items: deque[Any]) -> None:
         number = 0
         while items:
-            item = Item(f"{queue}.{number}", items.popleft())
-            await self._run(self.intake.of_channel(head, item))
+            await self._run(self.intake.of_channel(head, Item(f"{head.target.queue}.{number}", items.popleft())))
             number += 1
 
     async def _work(self) -> None:
         """Do what the loop has left for later, until nothing is."""
-        waiting = self.queues.setdefault(loop_queue(self.plan.loop.name), deque())
-        while waiting:
-            results = Results()
-            try:
-                work = await self.intake.of_loop(Item("", waiting.popleft()), results)
-            except RefusedError as error:
-                raise AssertionError(str(error)) from error
-            await self.runner.run(work, results)
-            self._deliver(results)
+        for queue in self.plan.own_queues:
+            waiting = self.queues.setdefault(queue, deque())
+            while waiting:
+                results = Results()
+                try:
+                    work = await self.intake.of_loop(Item("", waiting.popleft()), results)
+                except RefusedError as error:
+                    raise AssertionError(str(error)) from error
+                await self.runner.run(work, results)
+                self._deliver(results)
 
     async def _run(self, work: Work) -> None:
         results = Results()
         await self.runner.run(work, results)
         self._deliver(results)
+        if work.key:  # what comes behind it waits for its retries
+            await self._work()
 
     def _deliver(self, results: Results) -> None:
         for queue, lot in results.pushes.items():

@@ -208,7 +208,7 @@ async def test_a_loop_ends_when_its_queues_are_closed_and_nothing_waits_or_is_le
     ledger, queue = store.ledger("job"), store.queue
 
     async def state() -> int:
-        return await ledger.end_loop(END, [b'"first"', b'"second"'])
+        return await ledger.end_loop(END, [[("own", b'"first"')], [("own", b'"second"')]])
 
     assert await state() == 0, "what is before it isn't closed"
     await queue.push("in", 1)

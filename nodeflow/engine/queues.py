@@ -1,0 +1,60 @@
+"""The names of all queues in which the items of a graph's loops lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from nodeflow.engine.partitioning import slot_queue
+from nodeflow.engine.results import loop_queue
+from nodeflow.graph import Graph, Kind, Loop, NodeSpec
+
+
+@frozen
+class Queues:
+    """The queues of a graph's loops.
+
+    Args:
+        graph: the finished graph.
+        slots: in how many processes loops with `by=` were before, where those were more than now.
+    """
+
+    graph: Graph
+    slots: Mapping[str, int] = field(factory=dict)
+
+    def of_reader(self, reader: NodeSpec) -> list[str]:
+        """The queues by which a reader's items come into its loop; not the one that other programs fill."""
+        loop = self.graph.loops[reader.loop]
+        name = str(reader.target.queue)
+        return self._parts(name, loop) if loop.by is not None else [name] if reader.edges else []
+
+    def own(self, loop: str) -> list[str]:
+        """The queues of the work that a loop has left for later, the one with its dead letters first."""
+        found = self.graph.loops[loop]
+        name = loop_queue(loop)
+        return [name, *self._parts(name, found)] if found.by is not None else [name]
+
+    def of_loop(self, loop: str) -> list[str]:
+        """All that lead into a loop, its own included."""
+        readers = (reader for reader in self.readers if reader.loop == loop)
+        return [*(queue for reader in readers for queue in self.of_reader(reader)), *self.own(loop)]
+
+    @property
+    def readers(self) -> list[NodeSpec]:
+        """The nodes by which items of queues come into loops."""
+        return [spec for spec in self.graph.nodes.values() if spec.kind is Kind.READER]
+
+    @property
+    def between(self) -> dict[str, list[str]]:
+        """The queues in which items wait for a loop, by the name that their parts have in common."""
+        found = {str(reader.target.queue): self.of_reader(reader) for reader in self.readers}
+        return {name: queues for name, queues in found.items() if queues}
+
+    @property
+    def all(self) -> list[str]:
+        """All of them."""
+        return [queue for loop in self.graph.loops for queue in self.of_loop(loop)]
+
+    def _parts(self, name: str, loop: Loop) -> list[str]:
+        return [slot_queue(name, slot) for slot in range(max(loop.processes, self.slots.get(loop.name, 0)))]

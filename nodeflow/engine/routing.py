@@ -1,0 +1,82 @@
+"""Routing: what comes without an address goes to the process of a loop that has the items of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from attrs import frozen
+
+from nodeflow.engine.batch import MOST_LEASED
+from nodeflow.engine.hops import Hops
+from nodeflow.engine.intake import RefusedError
+from nodeflow.engine.packing import Packing, addressed
+from nodeflow.engine.partitioning import Partitioning
+from nodeflow.engine.plan import LoopPlan
+from nodeflow.engine.results import Results
+from nodeflow.engine.work import Work
+from nodeflow.errors import KeyMissingError, PayloadError
+from nodeflow.graph import NodeSpec
+from nodeflow.storage import Item, Lease
+
+AddressOf = Callable[[Item], Awaitable[tuple[str, bytes]]]
+
+
+@frozen
+class Routing:
+    """Sends items on to the process that has their key; the first process of a loop does it, so that order stays.
+
+    Args:
+        plan: the loop.
+        partitioning: how its processes share its items.
+        packing: makes items ready to be pushed.
+        hops: commits.
+    """
+
+    plan: LoopPlan
+    partitioning: Partitioning
+    packing: Packing
+    hops: Hops
+
+    async def route(self, lease: Lease, address_of: AddressOf, most: int) -> int:
+        """Send the items of a lease on.
+
+        Args:
+            lease: they.
+            address_of: the queue of an item, and what goes into it.
+            most: how many they could have been.
+
+        Returns:
+            how many the next ones should be at most.
+        """
+        results = Results()
+        for item in lease:
+            try:
+                queue, data = await address_of(item)
+            except RefusedError as refusal:
+                await lease.dead_letter(item, str(refusal))
+            else:
+                results.push(queue, data)
+        if lease.is_open or not results.is_empty:
+            await self.hops.commit(results, lease if lease.is_open else None)
+        return min(MOST_LEASED, 2 * most)
+
+    def of_reader(self, reader: NodeSpec) -> AddressOf:
+        """What addresses the items of a queue that other programs fill."""
+        name = str(reader.target.queue)
+
+        async def address(item: Item) -> tuple[str, bytes]:
+            try:
+                queue, content = await addressed(self.partitioning, name, {"id": item.id, "value": item.value})
+                return queue, await self.packing.store.prepare(queue, content)
+            except (KeyMissingError, PayloadError) as error:
+                raise RefusedError(str(error)) from error
+
+        return address
+
+    async def of_loop(self, item: Item) -> tuple[str, bytes]:
+        """Addresses what was requeued: work that the loop had given up."""
+        try:
+            queue = self.plan.own_queue(Work.from_data(item.value).partition)
+            return queue, await self.packing.store.prepare(queue, item.value)
+        except PayloadError as error:
+            raise RefusedError(error.reason) from error
