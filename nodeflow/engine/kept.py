@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.values import RefValue
@@ -22,10 +22,12 @@ class KeptItem:
     Args:
         id: the item's id; those of a fan-out are `<item>.0`, `<item>.1`, …
         outcome: a value, values on branches, or that the node was skipped.
+        partition: in which partition it is, in a loop with `by=`.
     """
 
     id: str
     outcome: Outcome
+    partition: int = 0
 
     @property
     def is_sign(self) -> bool:
@@ -34,18 +36,20 @@ class KeptItem:
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""
+        data = {"id": self.id, **({"partition": self.partition} if self.partition else {})}
         if isinstance(self.outcome, Absent):
-            return {"id": self.id, "status": "skipped"}
+            return data | {"status": "skipped"}
         if isinstance(self.outcome, Branches):
-            return {"id": self.id, "status": "done", "branches": dict(self.outcome.values)}
-        return {"id": self.id, "status": "done", "value": self.outcome}
+            return data | {"status": "done", "branches": dict(self.outcome.values)}
+        return data | {"status": "done", "value": self.outcome}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptItem:
         """From how it is kept."""
+        partition = data.get("partition", 0)
         if data["status"] == "skipped":
-            return cls(data["id"], Absent.SKIPPED)
-        return cls(data["id"], Branches(data["branches"]) if "branches" in data else data["value"])
+            return cls(data["id"], Absent.SKIPPED, partition)
+        return cls(data["id"], Branches(data["branches"]) if "branches" in data else data["value"], partition)
 
 
 @frozen(kw_only=True)
@@ -124,8 +128,8 @@ async def changed(item: KeptItem, change: Callable[[Any], Awaitable[Any]]) -> Ke
     if isinstance(item.outcome, Absent):
         return item
     if isinstance(item.outcome, Branches):
-        return KeptItem(item.id, Branches({name: await change(value) for name, value in item.outcome.values.items()}))
-    return KeptItem(item.id, await change(item.outcome))
+        return evolve(item, outcome=Branches({name: await change(each) for name, each in item.outcome.values.items()}))
+    return evolve(item, outcome=await change(item.outcome))
 
 
 def value_of(item: KeptItem) -> Any:

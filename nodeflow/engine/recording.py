@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+from attrs import evolve
 
 from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.kept import KeptItem, changed, value_of
@@ -91,7 +92,7 @@ class Recorder:
             if self._spec.options.on_blob_error == "fail":
                 raise
             _log.warning("item %s goes on without what %r gave: %s", item.id, self._spec.id, error)
-            return KeptItem(item.id, Absent.SKIPPED)
+            return evolve(item, outcome=Absent.SKIPPED)
 
     @property
     def _is_much(self) -> bool:

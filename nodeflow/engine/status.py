@@ -59,8 +59,15 @@ def statuses(graph: Graph, kept: Mapping[str, KeptOutput]) -> dict[str, NodeStat
     digests = {node: output.digest for node, output in kept.items()}
     for spec in graph.nodes.values():
         output = kept.get(spec.id)
-        found[spec.id] = _status(spec, output, found, digests) if output else _missing(spec)
+        now = fingerprint_of(spec, graph) if output else {}
+        found[spec.id] = _status(spec, output, now, found, digests) if output else _missing(spec)
     return found
+
+
+def fingerprint_of(spec: NodeSpec, graph: Graph) -> dict[str, str]:
+    """What a node of a graph depends on, and a digest of each: what divides its loop's items included."""
+    by = graph.loops[spec.loop].by
+    return fingerprint(spec.target, spec.constants if by is None else {**spec.constants, "loop by": by})
 
 
 def input_digests(spec: NodeSpec, digests: Mapping[str, str]) -> dict[str, list[str]]:
@@ -76,7 +83,11 @@ def _missing(spec: NodeSpec) -> NodeStatus:
 
 
 def _status(
-    spec: NodeSpec, output: KeptOutput, found: Mapping[str, NodeStatus], digests: Mapping[str, str]
+    spec: NodeSpec,
+    output: KeptOutput,
+    now: Mapping[str, str],
+    found: Mapping[str, NodeStatus],
+    digests: Mapping[str, str],
 ) -> NodeStatus:
     if output.reason:
         return NodeStatus(
@@ -87,7 +98,7 @@ def _status(
             at=output.at,
             seconds=output.seconds if output.at else None,
         )
-    why = [*changes(output.fingerprint, fingerprint(spec.target, spec.constants))]
+    why = [*changes(output.fingerprint, now)]
     why += _input_changes(spec, output, found, digests)
     return NodeStatus(
         node=spec.id,

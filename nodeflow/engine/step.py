@@ -10,16 +10,18 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.engine.arguments import Reads, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
 from nodeflow.engine.failures import Failure, StoppedError, is_nodes_own
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
+from nodeflow.engine.marks import finish_item
+from nodeflow.engine.partitions import Partitions
 from nodeflow.engine.recording import Recorder
 from nodeflow.engine.state import States
-from nodeflow.engine.status import input_digests
+from nodeflow.engine.status import fingerprint_of, input_digests
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.engine.work import Again
 from nodeflow.errors import (
@@ -31,7 +33,7 @@ from nodeflow.errors import (
     StorageError,
     UsageError,
 )
-from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, fingerprint, known_branches, lineages
+from nodeflow.graph import Context, Graph, Kind, Lineage, NodeSpec, known_branches, lineages
 from nodeflow.values import RefValue
 from nodeflow.values.codec import prepare
 
@@ -71,7 +73,7 @@ class Stepper:
         cut = await self._recorded(spec, kept, recorder)
         stream = await recorder.finish()
         return KeptOutput(
-            fingerprint=fingerprint(spec.target, spec.constants),
+            fingerprint=fingerprint_of(spec, self.graph),
             inputs=input_digests(spec, {node: output.digest for node, output in kept.items()}),
             items=recorder.items,
             stream=stream,
@@ -113,12 +115,18 @@ class Stepper:
                 is_there = isinstance(item.outcome, list)
                 yield KeptItem(item.id, [await _value(each) for each in item.outcome]) if is_there else item
             return
+        loop = self.graph.loops[spec.loop]
+        partitions = Partitions.of(self.graph, spec, kept)
         for item_id, outcomes in _joined(self.graph, spec, kept):
+            with _failures(spec, item_id):
+                nodes.partition = await partitions.of_item(item_id, outcomes)
             async for item in self._handled(spec, item_id, outcomes, nodes):
-                yield item
-        if spec.has_finish:
-            async for item in _numbered(spec, f"{spec.id}:finish", {}, nodes.finish(spec), None):
-                yield item
+                yield item and evolve(item, partition=nodes.partition)
+        for partition in range(loop.partitions if spec.has_finish else 0):
+            nodes.partition = partition
+            finish = finish_item(spec.id, partition, loop)
+            async for item in _numbered(spec, finish, {}, nodes.finish(spec), None):
+                yield item and evolve(item, partition=partition)
 
     def _branches(self, spec: NodeSpec) -> frozenset[str]:
         return known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset()

@@ -78,13 +78,31 @@ class Tally(BlockingNode):
         return int(sum(ctx.state.values())) + 1_000_000
 
 
-def build(name: str, parts: list[dict[str, Any]], loops: list[int]) -> Graph:
+class Running(BlockingNode):
+    """Gives a number that depends on all before it of the same key, and on their order."""
+
+    def execute(self, n: int, ctx: Context) -> int:
+        """What the numbers so far come to."""
+        before = ctx.state.get(key(n), 0)
+        ctx.state[key(n)] = (31 * before + n) % 1_000_003
+        return int(ctx.state[key(n)])
+
+
+def key(n: int) -> int:
+    """What some loops divide their numbers by."""
+    return n % KEYS
+
+
+KEYS = 5
+
+
+def build(name: str, parts: list[dict[str, Any]], loops: list[dict[str, Any]]) -> Graph:
     """The graph of a description.
 
     Args:
         name: its name.
         parts: for each node its kind, its loop, the places of its inputs, and a number.
-        loops: how many processes each loop has.
+        loops: how many processes each loop has, and whether it divides its numbers by a key.
     """
     graph = Graph(name)
     outputs: list[Any] = []
@@ -92,7 +110,8 @@ def build(name: str, parts: list[dict[str, Any]], loops: list[int]) -> Graph:
     for place, part in enumerate(parts):
         taken.update(part["inputs"])
         inputs = [outputs[each] for each in part["inputs"]]
-        with graph.loop(f"loop{part['loop']}", processes=loops[part["loop"]]):
+        loop = loops[part["loop"]]
+        with graph.loop(f"loop{part['loop']}", processes=loop["processes"], by=key if loop["by"] else None):
             outputs.append(_add(graph, f"n{place}", part["kind"], inputs, part["number"]))
     for place, output in enumerate(outputs):
         if place not in taken:
@@ -127,6 +146,7 @@ def _plain(kind: str, number: int) -> tuple[Any, dict[str, int]]:
         "pair": (pair, {}),
         "maybe": (maybe, {}),
         "tally": (Tally(), {}),
+        "running": (Running(), {}),
     }
     return plain[kind]
 

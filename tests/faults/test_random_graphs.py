@@ -35,9 +35,11 @@ GRAPHS = int(os.environ.get("NODEFLOW_RANDOM_GRAPHS", "30"))
 ONE = ("more", "spread", "even", "odd", "either", "fails", "skips", "flaky", "tally", "collect")
 TWO = ("pair", "maybe")
 
+Description = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
 
 @st.composite
-def descriptions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
+def descriptions(draw: st.DrawFn) -> Description:
     """What `random_graphs.build` takes."""
     parts: list[dict[str, Any]] = [{"kind": "numbers", "loop": 0, "inputs": [], "number": draw(st.integers(0, 30))}]
     below: list[tuple[int, ...]] = [()]  # the fan-outs that each stands below
@@ -56,11 +58,47 @@ def descriptions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
         level = below[inputs[0]]
         below.append((*level, place) if kind == "spread" else level[:-1] if kind == "collect" else level)
     alone = {part["loop"] for part in parts if part["kind"] in ("numbers", "tally")}
-    loops = [1 if loop in alone else draw(st.integers(1, 2)) for loop in range(4)]
+    whole = {part["loop"] for part in parts if part["kind"] in ("numbers", "collect")}
+    loops: list[dict[str, Any]] = [
+        {"processes": 1, "by": loop not in whole and draw(st.booleans())} for loop in range(4)
+    ]
+    for number, options in enumerate(loops):
+        if options["by"] or number not in alone:
+            options["processes"] = draw(st.integers(1, 2))
+    for place, part in enumerate(parts):
+        if part["kind"] == "more" and loops[part["loop"]]["by"] and in_order(place, parts, loops):
+            part["kind"] = "running"
     return parts, loops
 
 
-def in_one_pass(parts: list[dict[str, Any]], loops: list[int]) -> GraphRun:
+@st.composite
+def chains(draw: st.DrawFn) -> Description:
+    """As `descriptions`: numbers that are divided by a key, and come to what depends on their order."""
+    parts: list[dict[str, Any]] = [{"kind": "numbers", "loop": 0, "inputs": [], "number": draw(st.integers(10, 30))}]
+    before = draw(st.lists(st.sampled_from(["more", "spread", "even", "fails"]), max_size=2))
+    within = draw(st.lists(st.sampled_from(["more", "flaky", "flaky", "fails", "skips", "odd"]), max_size=4))
+    behind = draw(st.lists(st.sampled_from(["tally", "more", "flaky"]), max_size=2))
+    for loop, kinds in enumerate((before, [*within, "running"], behind)):
+        for kind in kinds:
+            number = draw(st.integers(0, 5))
+            parts.append({"kind": kind, "loop": loop, "inputs": [len(parts) - 1], "number": number})
+    divided = {"processes": draw(st.integers(1, 3)), "by": True}
+    return parts, [{"processes": 1, "by": False}, divided, {"processes": 1, "by": False}]
+
+
+def in_order(place: int, parts: list[dict[str, Any]], loops: list[dict[str, Any]]) -> bool:
+    """Whether the numbers of one key come to a node in one order only, with that key."""
+    source = parts[parts[place]["inputs"][0]]
+    within = source["loop"] == parts[place]["loop"]
+    if source["kind"] == "numbers":
+        return True
+    keeping = {"more", "even", "odd", "fails", "skips"} | ({"flaky"} if loops[source["loop"]]["by"] else {"spread"})
+    if source["kind"] not in keeping or (not within and loops[source["loop"]] != {"processes": 1, "by": False}):
+        return False
+    return in_order(parts[place]["inputs"][0], parts, loops)
+
+
+def in_one_pass(parts: list[dict[str, Any]], loops: list[dict[str, Any]]) -> GraphRun:
     """What the graph gives without processes; a wrong graph is none to be tried."""
     try:
         return run_graph(random_graphs.build("g", parts, loops))
@@ -75,7 +113,7 @@ def outcome(pushed: dict[str, list[Any]], failed: list[dict[str, Any]]) -> Any:
     return {queue: Counter(map(str, values)) for queue, values in pushed.items()}, letters
 
 
-def in_processes(project: Project, parts: list[dict[str, Any]], loops: list[int], seed: int) -> Any:
+def in_processes(project: Project, parts: list[dict[str, Any]], loops: list[dict[str, Any]], seed: int) -> Any:
     """What the graph gives in processes of which some are killed."""
     shutil.copy(random_graphs.__file__, project.folder / "random_graphs.py")
     project.write("flow.py", f"""
@@ -110,7 +148,7 @@ def in_processes(project: Project, parts: list[dict[str, Any]], loops: list[int]
 
 
 async def step_by_step(
-    server_url: str, token: str, parts: list[dict[str, Any]], loops: list[int]
+    server_url: str, token: str, parts: list[dict[str, Any]], loops: list[dict[str, Any]]
 ) -> dict[str, list[Any]]:
     """What the graph gives to its queues when each of its nodes is stepped."""
     graph = random_graphs.build(token, parts, loops)
@@ -125,9 +163,7 @@ async def step_by_step(
 
 @settings(max_examples=2 * GRAPHS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(description=descriptions())
-def test_steps_give_what_one_clean_pass_gives(
-    server_url: str, token: str, description: tuple[list[dict[str, Any]], list[int]]
-) -> None:
+def test_steps_give_what_one_clean_pass_gives(server_url: str, token: str, description: Description) -> None:
     clean = in_one_pass(*description)
     assume(not clean.failed)
     found = asyncio.run(step_by_step(server_url, token, *description))
@@ -137,9 +173,9 @@ def test_steps_give_what_one_clean_pass_gives(
 
 
 @settings(max_examples=GRAPHS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(description=descriptions(), seed=st.integers(0, 1_000))
+@given(description=descriptions() | chains(), seed=st.integers(0, 1_000))
 def test_processes_that_die_give_what_one_clean_pass_gives(
-    project: Project, description: tuple[list[dict[str, Any]], list[int]], seed: int
+    project: Project, description: Description, seed: int
 ) -> None:
     parts, loops = description
     clean = in_one_pass(parts, loops)
@@ -153,10 +189,10 @@ def test_all_sorts_of_graphs_are_tried() -> None:
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(description=descriptions())
-    def build(description: tuple[list[dict[str, Any]], list[int]]) -> None:
+    def build(description: Description) -> None:
         in_one_pass(*description)
         kinds.update(part["kind"] for part in description[0])
 
     build()
-    assert set(ONE) | set(TWO) <= set(kinds)
+    assert {*ONE, *TWO, "running"} <= set(kinds)
     assert sum(kinds.values()) > 500
