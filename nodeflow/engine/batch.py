@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,11 @@ from nodeflow.engine.intake import RefusedError
 from nodeflow.engine.results import Results, refused_count
 from nodeflow.engine.way import HOP_BYTES
 from nodeflow.engine.work import Work
+from nodeflow.graph import NodeSpec
 from nodeflow.storage import Item, Lease
 
 if TYPE_CHECKING:
     from nodeflow.engine.loop import Worker
-
-WorkOf = Callable[[Item, Results], Awaitable[Work]]
 
 _LEASE_SECONDS = 0.1
 """How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
@@ -28,11 +27,17 @@ MOST_LEASED = 500
 
 @define(eq=False)
 class Batch:
-    """The items of a lease, taken through the loop one after the other, and what came of them."""
+    """The items of a lease, taken through the loop one after the other, and what came of them.
+
+    Args:
+        worker: takes them through.
+        lease: holds them.
+        head: by which they come in; None for the loop's own queue.
+    """
 
     worker: Worker
     lease: Lease
-    work_of: WorkOf
+    head: NodeSpec | None
     results: Results = field(factory=Results)
     done: list[Item] = field(factory=list)
 
@@ -62,7 +67,7 @@ class Batch:
         key = self._key(item)
         held = self.worker.held
         try:
-            works = left.get(key) or [await self.work_of(item, self.results)]
+            works = left.get(key) or [await self.worker.intake.work(self.head, item, self.results)]
             if key not in left and not works[0].holds and works[0].key in held:
                 await held.add(works[0], self.results)
                 return
@@ -92,7 +97,7 @@ class Batch:
             await self.worker.hops.commit(results.take(), self.lease, done)
 
     def _key(self, item: Item) -> str:
-        return f"{self.lease.name}:{item.id}"
+        return self.worker.intake.key(self.head, item)
 
     def _came_back(self, item: Item) -> bool:
         return not item.id.startswith(f"{self.lease.id}.")

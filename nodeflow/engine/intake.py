@@ -53,6 +53,24 @@ class Intake:
     records: Parts
     job: str
 
+    async def work(self, head: NodeSpec | None, item: Item, results: Results) -> Work:
+        """The work of an item of a head, or with None of the loop's own queue; what it changes goes into the results.
+
+        Raises:
+            RefusedError: it is nothing that the loop could work on.
+        """
+        return await self.of_loop(item, results) if head is None else self.of_channel(head, item)
+
+    def key(self, head: NodeSpec | None, item: Item) -> str:
+        """What an item is known by, also in another queue of the loop; the arguments are those of `work`."""
+        value = item.value if isinstance(item.value, Mapping) else {}
+        if head is not None:
+            return f"{head.id}:{value['id'] if is_enveloped(value) else item.id}"
+        if "join" in value:
+            return f"{value['join']}:{value.get('item')}"
+        run = [again.get("node") for again in value.get("run", ()) if isinstance(again, Mapping)]
+        return f"{value.get('entry')}:{value.get('item')}:{run}" if run else item.id
+
     def of_channel(self, head: NodeSpec, item: Item) -> Work:
         """The work of an item of a channel, or of a queue that other programs fill.
 

@@ -12,6 +12,7 @@ from nodeflow.engine.marks import closed_mark, finished_mark
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord, JobStatus
+from nodeflow.engine.reslotting import Reslotting
 from nodeflow.engine.state import state_hash
 from nodeflow.errors import JobError
 from nodeflow.graph import Graph, Kind
@@ -58,14 +59,12 @@ class JobBook:
         requeued = await self._loops_with_work() if last is not None else set()
         if last is not None and (last.status is not JobStatus.DONE or requeued):
             self._check_shards(last)
-            await self._check_slots(last)
             if last.status is JobStatus.DONE:
                 await self._open_again(last, requeued)
-            record = last.again(source)
+            record = await self._move_items(last.again(source))
         else:
-            record = JobRecord.new(self.graph.name, source, self._shards)
-        record = evolve(record, slots=self._slots)
-        await self.write(record)
+            record = evolve(JobRecord.new(self.graph.name, source, self._shards), slots=self._slots)
+            await self.write(record)
         await self._bound(MOST_WAITING)
         return record
 
@@ -92,20 +91,19 @@ class JobBook:
     def _slots(self) -> dict[str, int]:
         return {loop.name: loop.processes for loop in self.graph.loops.values() if loop.by is not None}
 
-    async def _check_slots(self, record: JobRecord) -> None:
-        """Refuse other processes for a loop while items wait for those that it had."""
-        queues = Queues(self.graph, record.slots)
-        for loop, slots in self._slots.items():
-            before = record.slots.get(loop, slots)
-            if before != slots and any([await self._waits(queue) for queue in queues.of_loop(loop)]):
-                raise JobError(
-                    f"job {record.id} was begun with loop {loop!r} in {before} processes, and items wait for them: "
-                    f"go on with processes={before} until none do, or discard the job with `nodeflow run --fresh`"
-                )
-
-    async def _waits(self, name: str) -> bool:
-        queue = self.store.queue
-        return bool(await queue.length(name) or await queue.leased(name) or await queue.delayed(name))
+    async def _move_items(self, record: JobRecord) -> JobRecord:
+        """Let each item go where its key is, when a loop has other processes than before."""
+        queues = Queues(self.graph)
+        divided = [self.graph.loops[loop] for loop in self._slots]
+        for loop in divided:
+            before = record.slots.get(loop.name, loop.processes)
+            if before != loop.processes:
+                await Reslotting(self.store, record.id, loop).gather(queues, before)
+        record = evolve(record, slots=self._slots)
+        await self.write(record)
+        for loop in divided:
+            await Reslotting(self.store, record.id, loop).scatter(queues)
+        return record
 
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
-from nodeflow.engine.batch import Batch, WorkOf
+from nodeflow.engine.batch import Batch
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.held import Held
 from nodeflow.engine.hops import DrainedError, Hops
@@ -22,13 +22,13 @@ from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
 from nodeflow.engine.producing import Producing
 from nodeflow.engine.progress import InParts
-from nodeflow.engine.results import Results, loop_queue
+from nodeflow.engine.results import loop_queue
 from nodeflow.engine.routing import AddressOf, Routing
 from nodeflow.engine.runner import Runner
 from nodeflow.engine.state import States, state_hash
 from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
-from nodeflow.storage import DataStore, Item, Lease, Ledger
+from nodeflow.storage import DataStore, Lease, Ledger
 
 Handle = Callable[[Lease, int], Awaitable[int]]
 """Handles the items of a lease, of which there could have been so many; how many the next ones should be at most."""
@@ -194,11 +194,8 @@ class Worker:
     async def read_channel(self, head: NodeSpec) -> None:
         """Lease items of a channel, take them through the loop and commit, until the loop is closed."""
 
-        async def work_of(item: Item, results: Results) -> Work:
-            return self.intake.of_channel(head, item)
-
         async def handle(lease: Lease, most: int) -> int:
-            most = await self._handle(lease, work_of, most)
+            most = await self._handle(lease, head, most)
             while self.held.is_full and not self.drain.is_set():
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self.drain.wait()
@@ -217,7 +214,7 @@ class Worker:
             self.is_closed = state == CLOSED
 
         async def handle(lease: Lease, most: int) -> int:
-            return await self._handle(lease, self.intake.of_loop, most)
+            return await self._handle(lease, None, most)
 
         await self._read(plan.own_queue(self.post.slot), handle, look)
 
@@ -244,12 +241,12 @@ class Worker:
                         continue
                 await when_idle()
 
-    async def _handle(self, lease: Lease, work_of: WorkOf, most: int) -> int:
+    async def _handle(self, lease: Lease, head: NodeSpec | None, most: int) -> int:
         async with self.turn:
             for outbox in self._outboxes:  # what nodes remember of its items is in these already
                 await outbox.flush()
             try:
-                return await Batch(self, lease, work_of).run(most)
+                return await Batch(self, lease, head).run(most)
             except StoppedError:
                 await lease.give_back()  # without an error: it says nothing about the item
                 raise

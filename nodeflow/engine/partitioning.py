@@ -22,6 +22,11 @@ def slot_queue(name: str, slot: int) -> str:
     return f"{name}.{slot}"
 
 
+def gathered_queue(name: str) -> str:
+    """Where items of all slots are while they are given to other slots."""
+    return f"{name}.moved"
+
+
 def partition_of(key: str) -> int:
     """The partition of a key: CRC-32 (ISO 3309, as in zlib) of its JSON in UTF-8, modulo 64."""
     return crc32(key.encode()) % PARTITIONS

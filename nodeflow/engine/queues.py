@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from nodeflow.engine.partitioning import slot_queue
+from nodeflow.engine.partitioning import gathered_queue, slot_queue
 from nodeflow.engine.results import loop_queue
 from nodeflow.graph import Graph, Kind, Loop, NodeSpec
 
@@ -38,7 +38,14 @@ class Queues:
     def of_loop(self, loop: str) -> list[str]:
         """All that lead into a loop, its own included."""
         readers = (reader for reader in self.readers if reader.loop == loop)
-        return [*(queue for reader in readers for queue in self.of_reader(reader)), *self.own(loop)]
+        found = [*(queue for reader in readers for queue in self.of_reader(reader)), *self.own(loop)]
+        if self.graph.loops[loop].by is not None:
+            found += [gathered_queue(name) for name in (*self.into(loop), loop_queue(loop))]
+        return found
+
+    def into(self, loop: str) -> list[str]:
+        """The names of the channels, and of other programs' queues, that a loop reads."""
+        return [str(reader.target.queue) for reader in self.readers if reader.loop == loop]
 
     @property
     def readers(self) -> list[NodeSpec]:

@@ -18,6 +18,7 @@ from nodeflow.storage.hops import Hops
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.letters import read_letters, settle_letters
+from nodeflow.storage.names import queue_names
 from nodeflow.storage.outgoing import Outgoing, push_later
 from nodeflow.storage.payloads import Payloads, Stored
 from nodeflow.storage.pops import Pops
@@ -297,6 +298,11 @@ class QueueStore:
             sent = self._keys.sent(keys[0], session.id)
             return int(await self._connection.step("clear", [*keys, sent], lane, f"clear '{name}'"))
 
+    async def hasten(self, name: str) -> None:
+        """Let all that is delayed in a queue be due now, in the order of the times."""
+        while await self._connection.step("hasten", self._keys.all_of(name), [], f"hasten '{name}'"):
+            pass
+
     async def clear_leases(self, name: str) -> None:
         """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
         await self._connection.step("clear_leases", self._keys.all_of(name), [], f"remove the leases of '{name}'")
@@ -306,18 +312,7 @@ class QueueStore:
 
         The server is never held up (SCAN); a queue that comes or goes meanwhile may be left out.
         """
-        await self._connection.session()
-        found: set[str] = set()
-        for pattern, kind in self._keys.queue_patterns():
-            cursor = -1
-            while cursor:
-                command = ("SCAN", max(cursor, 0), "MATCH", pattern, "COUNT", 1_000, "TYPE", kind)
-                position, keys = await self._connection.call(*command, operation="list the queues")
-                cursor = int(position)
-                for key in keys:
-                    if name := self._keys.queue_name(key.decode(errors="surrogateescape"), kind):
-                        found.add(name)
-        return sorted(found)
+        return await queue_names(self._connection, self._keys)
 
     async def dead_letters(self, name: str, start: int = 0, stop: int = -1) -> list[DeadLetter]:
         """The dead letters of a queue, oldest first.
