@@ -188,3 +188,12 @@ async def test_a_bad_delay_is_refused(store: DataStore, delay: Any) -> None:
             await lease.retry(lease[0], delay=delay)
         assert values(lease.held) == [1]
     await balanced(store, pushed=1, done=1)
+
+
+async def test_what_is_hastened_is_due_at_once_in_the_order_of_the_times(store: DataStore) -> None:
+    for number, delay in enumerate((3600, 60, 1800)):
+        await store.queue.push("jobs", number, delay=delay)
+    await store.queue.push("jobs", "waits")
+    await store.queue.hasten("jobs")
+    assert [await store.queue.pop("jobs", timeout=0) for _ in range(4)] == [1, 2, 0, "waits"]
+    await store.queue.hasten("jobs")
