@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from nodeflow.engine.hands import Hand
 from nodeflow.engine.intake import RefusedError
 from nodeflow.engine.results import Results, refused_count
-from nodeflow.engine.way import HOP_BYTES
+from nodeflow.engine.way import HOP_BYTES, Flush
 from nodeflow.engine.work import Work
 from nodeflow.graph import NodeSpec
 from nodeflow.storage import Item, Lease
@@ -40,54 +41,83 @@ class Batch:
     head: NodeSpec | None
     results: Results = field(factory=Results)
     done: list[Item] = field(factory=list)
+    left: Mapping[str, list[Work]] = field(factory=dict)
 
-    async def run(self, most: int) -> int:
+    async def run(self, most: int, go_on: Callable[[int], None]) -> None:
         """Take them through and commit.
 
         Args:
             most: how many they could have been.
-
-        Returns:
-            how many the next ones should be at most.
+            go_on: told when the next ones may be taken, and how many at most.
         """
         start = time.monotonic()
+        async with self.worker.turn:
+            size = await self._each()
+            if self.lease.is_open or not self.results.is_empty:
+                await self.worker.hops.commit(self.results, self.lease if self.lease.is_open else None)
+        go_on(self._next(most, time.monotonic() - start, size))
+
+    async def _each(self) -> int:
+        """Take each item through; how many bytes came of them."""
         size = 0
-        left = await self.worker.in_parts.left([self._key(item) for item in self.lease if self._came_back(item)])
+        for outbox in self.worker.outboxes:  # what nodes remember of its items is in these already
+            await outbox.flush()
+        await self._recall()
         for item in self.lease:
-            await self._handle(item, left)
+            await self._handle(item)
             self.done.append(item)
             size = max(size, self.results.size)
-        if self.lease.is_open or not self.results.is_empty:
-            await self.worker.hops.commit(self.results, self.lease if self.lease.is_open else None)
-        seconds = time.monotonic() - start
-        fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
-        return max(1, min(MOST_LEASED, round(fitting), 2 * most))
+        return size
 
-    async def _handle(self, item: Item, left: Mapping[str, list[Work]]) -> None:
-        key = self._key(item)
-        held = self.worker.held
+    async def _handle(self, item: Item) -> None:
         try:
-            works = left.get(key) or [await self.worker.intake.work(self.head, item, self.results)]
-            if key not in left and not works[0].holds and works[0].key in held:
-                await held.add(works[0], self.results)
+            works = await self._works(item, self.results)
+            if await self._must_wait(item, works, self.results):
                 return
-            if item.deaths >= self.worker.post.most_deaths:
-                error = {"type": "Death", "message": f"{item.error}, {item.deaths} times", "traceback": ""}
-                await self.worker.runner.bury(works, self.results, error)
-            else:
-                flush = partial(self._flush, key)
-                await self.worker.runner.run_each(works, self.results, item.attempt, flush)
+            await self._through(item, works, self.results)
         except RefusedError as refusal:
-            await self.lease.dead_letter(item, str(refusal))
-            plan = self.worker.post.plan
-            if self.lease.name in plan.own_queues:  # what other programs push to a channel is no failure of the job
-                self.results.count(refused_count(plan.loop.name))
-                if item.value.get("holds"):
-                    await held.end(str(item.value["key"]), self.results)
-            return
+            await self._refuse(item, refusal, self.results)
+        else:
+            await self._over(item, works, self.results)
+
+    async def _recall(self) -> None:
+        """Look up how far items are that come back."""
+        back = [self._key(item) for item in self.lease if not item.id.startswith(f"{self.lease.id}.")]
+        self.left = await self.worker.in_parts.left(back)
+
+    async def _works(self, item: Item, results: Results) -> list[Work]:
+        return self.left.get(self._key(item)) or [await self.worker.intake.work(self.head, item, results)]
+
+    async def _must_wait(self, item: Item, works: Sequence[Work], results: Results) -> bool:
+        """Whether an item waits for others of its key that are tried again."""
+        if self._key(item) in self.left or works[0].holds or works[0].key not in self.worker.held:
+            return False
+        await self.worker.held.add(works[0], results)
+        return True
+
+    async def _through(self, item: Item, works: Sequence[Work], results: Results, hand: Hand | None = None) -> None:
+        if item.deaths >= self.worker.post.most_deaths:
+            error = {"type": "Death", "message": f"{item.error}, {item.deaths} times", "traceback": ""}
+            await self.worker.runner.bury(works, results, error)
+        else:
+            await self.worker.runner.run_each(works, results, item.attempt, self._flush_of(item, hand), hand)
+
+    async def _refuse(self, item: Item, refusal: RefusedError, results: Results) -> None:
+        await self.lease.dead_letter(item, str(refusal))
+        plan = self.worker.post.plan
+        if self.lease.name in plan.own_queues:  # what other programs push to a channel is no failure of the job
+            results.count(refused_count(plan.loop.name))
+            if isinstance(item.value, Mapping) and item.value.get("holds"):
+                await self.worker.held.end(str(item.value["key"]), results)
+
+    async def _over(self, item: Item, works: Sequence[Work], results: Results) -> None:
         if works[0].holds:
-            await held.end(works[0].key, self.results)
-        self.worker.in_parts.over(key, self.results)
+            await self.worker.held.end(works[0].key, results)
+        self.worker.in_parts.over(self._key(item), results)
+
+    def _flush_of(self, item: Item, hand: Hand | None) -> Flush:
+        """What commits parts of an item."""
+        return partial(self._flush, self._key(item))
 
     async def _flush(self, key: str, results: Results, works: Sequence[Work]) -> None:
         if await self.worker.in_parts.note(key, works, results):
@@ -96,8 +126,73 @@ class Batch:
             self.done.clear()
             await self.worker.hops.commit(results.take(), self.lease, done)
 
+    def _next(self, most: int, seconds: float, size: int) -> int:
+        """How many the next items should be at most."""
+        fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
+        return max(1, min(MOST_LEASED, round(fitting), 2 * most))
+
     def _key(self, item: Item) -> str:
         return self.worker.intake.key(self.head, item)
 
-    def _came_back(self, item: Item) -> bool:
-        return not item.id.startswith(f"{self.lease.id}.")
+
+@define(eq=False)
+class OverlappingBatch(Batch):
+    """Items of a lease, of which several are in hand at once: the loop goes on while nodes that don't block are at one.
+
+    Args:
+        works: what is done of those that are in hand, by id.
+    """
+
+    works: dict[str, Sequence[Work]] = field(factory=dict)
+
+    @property
+    def line(self) -> object:
+        """Leases are committed in the order in which their items are whole."""
+        return self.worker.hands
+
+    async def run(self, most: int, go_on: Callable[[int], None]) -> None:
+        """Take them through, and wait until they are committed; the next ones may be taken meanwhile."""
+        await self._recall()
+        for item in self.lease:
+            await self._handle(item)
+        go_on(min(MOST_LEASED, 2 * most))
+        await self.worker.hands.until_committed(self)
+
+    async def _handle(self, item: Item) -> None:
+        hands = self.worker.hands
+        hand = Hand(hands, self, item)
+        async with hands.turn(hand):
+            try:
+                works = await self._works(item, hand.results)
+                hand.key, hand.partition = works[0].key, works[0].partition
+                await hands.until_first_of_key(hand)
+                if await self._must_wait(item, works, hand.results):
+                    return
+                self.works[item.id] = works
+                await self._through(item, works, hand.results, hand)
+            except RefusedError as refusal:
+                await self._refuse(item, refusal, hand.results)
+
+    async def when_whole(self, hand: Hand) -> None:
+        """An item is whole: it is forgotten."""
+        if (works := self.works.pop(hand.name.id, None)) is not None:
+            await self._over(hand.name, works, hand.results)
+
+    async def commit(self, hands: Sequence[Hand]) -> None:
+        """Commit what has come of whole items."""
+        results = Results()
+        for hand in hands:
+            results.add(hand.results)
+        held = {item.id for item in self.lease.held}
+        done = [hand.name for hand in hands if hand.name.id in held]
+        if done or not results.is_empty:
+            await self.worker.hops.commit(results, self.lease if held else None, done)
+
+    async def _flush_hand(self, hand: Hand, key: str, results: Results, works: Sequence[Work]) -> None:
+        await self.worker.hands.until_only(hand)
+        if await self.worker.in_parts.note(key, works, results):
+            await self.worker.hops.commit(results.take(), self.lease, [])
+
+    def _flush_of(self, item: Item, hand: Hand | None) -> Flush:
+        assert hand is not None
+        return partial(self._flush_hand, hand, self._key(item))

@@ -73,6 +73,16 @@ class Failure:
             return cls(again, record, Branches({options.error_branch: value}), None)
         return cls(again, record, Absent.FAILED, None)
 
+    @classmethod
+    def flying(cls, again: Again) -> Failure:
+        """No failure yet: a node that is still at it."""
+        return cls(again, {}, Absent.WAITING, None)
+
+    @property
+    def is_flying(self) -> bool:
+        """Whether the node is still at it."""
+        return self.outcome is Absent.WAITING and self.delay is None
+
     @property
     def is_left(self) -> bool:
         """Whether something is left to be done."""
@@ -112,8 +122,8 @@ class Place:
     item: str
     outcomes: Sequence[Outcome]
 
-    def left(self, failures: Sequence[Failure], before: Work | None = None) -> list[Left]:
-        """What is left to be done: together what a further node takes together.
+    def groups(self, failures: Sequence[Failure], before: Work | None = None) -> list[list[Failure]]:
+        """What failed, or is still at it: together what a further node takes together.
 
         Args:
             failures: what failed now.
@@ -123,9 +133,9 @@ class Place:
         if before is not None:
             dead = zip(before.dead, before.errors, strict=True)
             open_ones += [Failure(again, error, Absent.FAILED, None) for again, error in dead]
-        return [self._left(group) for group in self._groups(open_ones)]
+        return self._together(open_ones)
 
-    def _groups(self, failures: Sequence[Failure]) -> list[list[Failure]]:
+    def _together(self, failures: Sequence[Failure]) -> list[list[Failure]]:
         groups: list[tuple[frozenset[int], list[Failure]]] = []
         for failure in failures:
             reached = self.entry.reached({failure.again.node})
@@ -140,7 +150,8 @@ class Place:
             groups = [*apart, (reached, together)]
         return [group for _, group in groups]
 
-    def _left(self, group: list[Failure]) -> Left:
+    def left(self, group: Sequence[Failure]) -> Left:
+        """What is left to be done of a group, none of which is still at it."""
         delays = [each.delay for each in group if each.delay is not None]
         again = [each.again for each in group if each.delay is not None or not delays]
         dead = [each for each in group if each.delay is None and delays]

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, Self
 
+import anyio
+import anyio.to_thread
 from attrs import evolve
 
 from nodeflow.engine.state import State, States
 from nodeflow.errors import GraphError
-from nodeflow.graph import Context, Node, NodeSpec
+from nodeflow.graph import Context, Kind, Node, NodeSpec
 from nodeflow.values import encode
 
 
@@ -41,6 +43,7 @@ class Nodes:
         self._specs = list(specs)
         self._contexts = {spec.id: evolve(context, node=spec.id, loop=spec.loop) for spec in self._specs}
         self._live = {spec.id: evolve(spec, target=_fresh(spec)) for spec in self._specs}
+        self._limiters: dict[str, anyio.CapacityLimiter] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -72,6 +75,31 @@ class Nodes:
         with no_stray_cancellation():
             result = await awaited(self._start(spec, given, item, attempt))
         return no_generator(spec, result)
+
+    async def fly(
+        self, spec: NodeSpec, given: Mapping[str, Any], item: str, attempt: int
+    ) -> tuple[Any, list[tuple[str, bytes]]]:
+        """As `call`, of a node that doesn't block, for one of several items at once; and what it has pushed.
+
+        A plain function runs in a thread.
+        """
+        pushed: list[tuple[str, bytes]] = []
+        live, arguments = self._live[spec.id], {**spec.constants, **given}
+        if spec.context_port:
+            arguments[spec.context_port] = evolve(
+                self._contexts[spec.id],
+                item_id=item,
+                attempt=attempt,
+                push=lambda queue, value: pushed.append((queue, encode(value))),
+            )
+        with no_stray_cancellation():
+            if inspect.iscoroutinefunction(live.function):
+                result = await _called(live, arguments)
+            else:
+                limiter = self._limiters.setdefault(spec.id, anyio.CapacityLimiter(spec.options.max_in_flight))
+                call = partial(_called, live, arguments)
+                result = await awaited(await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True))
+        return no_generator(spec, result), pushed
 
     def fan_out(
         self, spec: NodeSpec, given: Mapping[str, Any], item: str = "", attempt: int = 1
@@ -108,7 +136,9 @@ class Nodes:
 
     def state(self, spec: NodeSpec) -> State | None:
         """What a node remembers in the partition of the item that it runs on; None where it can't."""
-        return None if self.states is None else self.states.of(spec.id, self.partition)
+        if self.states is None or spec.kind is Kind.NON_BLOCKING:
+            return None
+        return self.states.of(spec.id, self.partition)
 
     def _context(self, spec: NodeSpec, item: str, attempt: int) -> Context:
         return evolve(

@@ -8,10 +8,13 @@ from functools import partial
 
 import anyio
 import anyio.lowlevel
-from attrs import define, field, frozen
+from anyio.abc import TaskGroup, TaskStatus
+from attrs import define, evolve, field, frozen
 
-from nodeflow.engine.batch import Batch
+from nodeflow.engine.batch import Batch, OverlappingBatch
 from nodeflow.engine.failures import StoppedError
+from nodeflow.engine.flights import Flights
+from nodeflow.engine.hands import Hands
 from nodeflow.engine.held import Held
 from nodeflow.engine.hops import DrainedError, Hops
 from nodeflow.engine.intake import Intake
@@ -30,8 +33,11 @@ from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
 from nodeflow.storage import DataStore, Lease, Ledger
 
-Handle = Callable[[Lease, int], Awaitable[int]]
-"""Handles the items of a lease, of which there could have been so many; how many the next ones should be at most."""
+GoOn = Callable[[int], None]
+"""Called when the next items may be leased, with how many those should be at most."""
+
+Handle = Callable[[Lease, int, GoOn], Awaitable[None]]
+"""Handles the items of a lease, of which there could have been so many."""
 
 CLOSED = 2
 """What `Ledger.end_loop` says of a loop that is closed."""
@@ -151,21 +157,39 @@ class Worker:
     drain: anyio.Event
     is_closed: bool = False
     turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
-    """Held by the head whose items go through the loop."""
-    _outboxes: list[Outbox] = field(factory=list, init=False)
+    """Held by the head whose items go through the loop, where that waits for all nodes."""
+    hands: Hands = field(init=False)
+    outboxes: list[Outbox] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.hands = Hands(self.runner.nodes, self._settle)
 
     async def run(self) -> None:
         """Let all heads work until the loop is closed, or told to drain."""
+        async with anyio.create_task_group() as committing:
+            async with anyio.create_task_group() as tasks:
+                if self.post.plan.flies:
+                    self.runner = evolve(self.runner, flights=Flights(tasks, self.hands))
+                    committing.start_soon(self._commit_whole, tasks.cancel_scope)
+                self._start_heads(tasks)
+            committing.cancel_scope.cancel()
+
+    def _start_heads(self, tasks: TaskGroup) -> None:
         plan = self.post.plan
-        async with anyio.create_task_group() as tasks:
-            for head in plan.heads:
-                tasks.start_soon(self.produce if head.kind is Kind.PRODUCER else self.read_channel, head)
-            tasks.start_soon(self.read_own)
-            if plan.partitioning is not None and self.post.slot == 0:
-                routing = Routing(plan, plan.partitioning, self.runner.packing, self.hops)
-                tasks.start_soon(self.route, routing, loop_queue(plan.loop.name), routing.of_loop)
-                for reader in plan.foreign:
-                    tasks.start_soon(self.route, routing, str(reader.target.queue), routing.of_reader(reader))
+        for head in plan.heads:
+            tasks.start_soon(self.produce if head.kind is Kind.PRODUCER else self.read_channel, head)
+        tasks.start_soon(self.read_own)
+        if plan.partitioning is not None and self.post.slot == 0:
+            routing = Routing(plan, plan.partitioning, self.runner.packing, self.hops)
+            tasks.start_soon(self.route, routing, loop_queue(plan.loop.name), routing.of_loop)
+            for reader in plan.foreign:
+                tasks.start_soon(self.route, routing, str(reader.target.queue), routing.of_reader(reader))
+
+    async def _commit_whole(self, heads: anyio.CancelScope) -> None:
+        try:
+            await self.hands.commit()
+        except DrainedError:
+            heads.cancel()  # what is in hand is given again
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
@@ -175,11 +199,11 @@ class Worker:
             return
         producing = Producing(self, head, at, end, known.get(at, 0))
         self.hops.expect(at, producing.position)
-        self._outboxes.append(producing.outbox)
+        self.outboxes.append(producing.outbox)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(producing.outbox.run)
             async with anyio.create_task_group() as pulling:
-                pulling.start_soon(self._cancel_on_drain, pulling.cancel_scope)
+                pulling.start_soon(self._stop_on_drain, producing)
                 try:
                     await producing.run()
                 except DrainedError:
@@ -187,19 +211,22 @@ class Worker:
                 pulling.cancel_scope.cancel()
             producing.outbox.close()
 
-    async def _cancel_on_drain(self, scope: anyio.CancelScope) -> None:
+    async def _stop_on_drain(self, producing: Producing) -> None:
         await self.drain.wait()
-        scope.cancel()
+        producing.stop()
+
+    async def _settle(self) -> None:
+        for outbox in self.outboxes:
+            await outbox.flush()
 
     async def read_channel(self, head: NodeSpec) -> None:
         """Lease items of a channel, take them through the loop and commit, until the loop is closed."""
 
-        async def handle(lease: Lease, most: int) -> int:
-            most = await self._handle(lease, head, most)
+        async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
             while self.held.is_full and not self.drain.is_set():
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self.drain.wait()
-            return most
+            await self._handle(lease, head, most, go_on)
 
         await self._read(self.post.plan.queue_of(head, self.post.slot), handle)
 
@@ -213,16 +240,16 @@ class Worker:
             state = await self.in_parts.ledger.end_loop(end, ends)
             self.is_closed = state == CLOSED
 
-        async def handle(lease: Lease, most: int) -> int:
-            return await self._handle(lease, None, most)
+        async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
+            await self._handle(lease, None, most, go_on)
 
         await self._read(plan.own_queue(self.post.slot), handle, look)
 
     async def route(self, routing: Routing, queue: str, address_of: AddressOf) -> None:
         """Send what lies in a queue to the processes that have the keys."""
 
-        async def handle(lease: Lease, most: int) -> int:
-            return await routing.route(lease, address_of, most)
+        async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
+            go_on(await routing.route(lease, address_of, most))
 
         await self._read(queue, handle)
 
@@ -232,21 +259,37 @@ class Worker:
 
     async def _read(self, queue: str, handle: Handle, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
         most = 1
-        with suppress(DrainedError):
+        async with anyio.create_task_group() as leases:
             while not self.drain.is_set() and not self.is_closed:
-                leasing = self.post.store.queue.lease(queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name)
-                async with leasing as lease:
-                    if lease:
-                        most = await handle(lease, most)
-                        continue
-                await when_idle()
+                taken = await leases.start(self._take, queue, handle, most)
+                most = taken or most
+                if not taken:
+                    await when_idle()
 
-    async def _handle(self, lease: Lease, head: NodeSpec | None, most: int) -> int:
-        async with self.turn:
-            for outbox in self._outboxes:  # what nodes remember of its items is in these already
-                await outbox.flush()
-            try:
-                return await Batch(self, lease, head).run(most)
-            except StoppedError:
-                await lease.give_back()  # without an error: it says nothing about the item
-                raise
+    async def _take(
+        self, queue: str, handle: Handle, most: int, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Handle the items of one lease; tells how many the next ones should be at most, 0 when none came."""
+        has_gone_on = False
+
+        def go_on(most: int) -> None:
+            nonlocal has_gone_on
+            has_gone_on = True
+            task_status.started(most)
+
+        with suppress(DrainedError):
+            async with self.post.store.queue.lease(
+                queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name
+            ) as lease:
+                if lease:
+                    await handle(lease, most, go_on)
+        if not has_gone_on:
+            go_on(0)
+
+    async def _handle(self, lease: Lease, head: NodeSpec | None, most: int, go_on: GoOn) -> None:
+        batch = (OverlappingBatch if self.post.plan.flies else Batch)(self, lease, head)
+        try:
+            await batch.run(most, go_on)
+        except StoppedError:
+            await lease.give_back()  # without an error: it says nothing about the item
+            raise

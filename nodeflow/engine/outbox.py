@@ -46,6 +46,10 @@ class Outbox:
             self._taken = anyio.Event()
             await self._taken.wait()
 
+    def wake(self) -> None:
+        """There is something to commit."""
+        self._something.set()
+
     async def flush(self) -> None:
         """Commit what there is now, also within an item."""
         async with self._committing:

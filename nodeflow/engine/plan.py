@@ -82,6 +82,11 @@ class LoopPlan:
         return spec if channel is None else channel.source
 
     @property
+    def flies(self) -> bool:
+        """Whether it goes on while a node that doesn't block is at an item."""
+        return any(spec.kind is Kind.NON_BLOCKING for spec in self.nodes.values())
+
+    @property
     def finishers(self) -> list[NodeSpec]:
         """The nodes that have something to do when the loop's input is used up, upstream first."""
         return [spec for spec in self.nodes.values() if spec.has_finish]

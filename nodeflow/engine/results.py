@@ -121,6 +121,23 @@ class Results:
         """Add to a count of the job."""
         self.counts[name] += increment
 
+    def add(self, other: Results) -> None:
+        """Add all that others are."""
+        for queue, lot in other.pushes.items():
+            self.pushes.setdefault(queue, []).extend(lot)
+        for queue, waiting in other.later.items():
+            self.later.setdefault(queue, []).extend(waiting)
+        self.dead += other.dead
+        self.given += other.given
+        self.gathered += other.gathered
+        for name, increment in other.counts.items():
+            self.counts[name] += increment
+        self.marks.update(other.marks)
+        for name, changes in other.states.items():
+            self.states.setdefault(name, {}).update(changes)
+        self.progress.update(other.progress)
+        self.size += other.size
+
     def take(self) -> Results:
         """All of it; here nothing is left."""
         taken = evolve(self)

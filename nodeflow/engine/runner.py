@@ -8,6 +8,8 @@ from typing import Any
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Outcome
+from nodeflow.engine.flights import Flights
+from nodeflow.engine.hands import Hand
 from nodeflow.engine.held import Held
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
@@ -35,6 +37,8 @@ class Runner:
     job: str
     watch: Callable[[str, str, Outcome], None] | None = None
     """Told what a node gave for an item."""
+    flights: Flights | None = None
+    """The calls of nodes that don't block; None where the loop waits for these, too."""
     held: Held | None = None
     """Which keys are held; None where retries don't wait."""
     rows: Rows = field(init=False)
@@ -42,7 +46,14 @@ class Runner:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "rows", Rows(self.nodes))
 
-    async def run(self, work: Work, results: Results, attempt: int = 1, flush: Flush | None = None) -> None:
+    async def run(
+        self,
+        work: Work,
+        results: Results,
+        attempt: int = 1,
+        flush: Flush | None = None,
+        hand: Hand | None = None,
+    ) -> None:
         """Do what is left of an item; an exception of a node touches this item only.
 
         Args:
@@ -50,12 +61,13 @@ class Runner:
             results: what came of it is added to these.
             attempt: which delivery of it this is.
             flush: commits parts of it, when more comes of it than one hop can carry.
+            hand: the item, where the loop goes on while nodes that don't block are at it.
 
         Raises:
             LookupError: the graph has not, or no longer, what the work needs.
             StoppedError: a node raised that shall stop the job.
         """
-        await self._way(work, results, attempt, flush).go()
+        await self._way(work, results, attempt, flush, hand).go()
 
     async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
         """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.
@@ -66,14 +78,19 @@ class Runner:
             error: why, as it is kept.
         """
         for work in works:
-            await self._way(work, results, 1, None).bury(error)
+            await self._way(work, results, 1, None, None).bury(error)
 
-    def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None) -> Way:
+    def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None, hand: Hand | None) -> Way:
         self.nodes.partition = work.partition
-        return Way(self, self.plan.entries[work.entry], work, results, attempt, flush)
+        return Way(self, self.plan.entries[work.entry], work, results, attempt, flush, hand)
 
     async def run_each(
-        self, works: Sequence[Work], results: Results, attempt: int = 1, flush: Flush | None = None
+        self,
+        works: Sequence[Work],
+        results: Results,
+        attempt: int = 1,
+        flush: Flush | None = None,
+        hand: Hand | None = None,
     ) -> None:
         """As `run`, for all that is left of one item, one after the other."""
         for place, work in enumerate(works):
@@ -83,4 +100,4 @@ class Runner:
                 assert flush is not None
                 await flush(results, [*left, *behind])
 
-            await self.run(work, results, attempt, flush_with if flush is not None else None)
+            await self.run(work, results, attempt, flush_with if flush is not None else None, hand)

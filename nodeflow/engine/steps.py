@@ -11,12 +11,13 @@ from attrs import define
 from nodeflow.engine.arguments import Reads, blamed, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
 from nodeflow.engine.failures import Failure, is_nodes_own
+from nodeflow.engine.flights import Landed
 from nodeflow.engine.invoke import awaited, no_generator, no_stray_cancellation, nodes_error
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.stages import Stage, Step, Write
 from nodeflow.engine.work import Again
 from nodeflow.errors import BlobStoreError, PayloadError, StorageError
-from nodeflow.graph import NodeSpec
+from nodeflow.graph import Kind, NodeSpec
 
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
@@ -32,11 +33,13 @@ class Steps:
         runner: what it belongs to.
         results: what came of them is added to these.
         attempt: which delivery of the item this is.
+        may_fly: whether nodes that don't block are left to be called while the loop goes on.
     """
 
     runner: Runner
     results: Results
     attempt: int
+    may_fly: bool = False
 
     async def run_again(
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, again: Mapping[str, Again]
@@ -114,6 +117,9 @@ class Steps:
         failure: Failure | None = None
         if isinstance(given, Absent):
             outcomes[step.place] = given
+        elif self.may_fly and step.spec.kind is Kind.NON_BLOCKING:
+            outcomes[step.place] = Absent.WAITING
+            return Failure.flying(again or Again(node=step.spec.id, given=given))
         else:
             failure = await self._call(step, outcomes, item, reads, given, attempt)
         return await self._conclude(step, outcomes, item, {} if isinstance(given, Absent) else given, attempt, failure)
@@ -154,6 +160,34 @@ class Steps:
             outcomes[step.place] = failure.outcome
             return failure
         return None
+
+    async def fly(self, step: Step, item: str, reads: Reads, given: Mapping[str, Any], attempt: int) -> Landed:
+        """Call a node that doesn't block, while others have their turn.
+
+        Raises:
+            BaseException: its error, when it is not the node's.
+        """
+        spec, runner = step.spec, self.runner
+        try:
+            found = await readable(spec, given, reads, runner.plan.source, item=item, job=runner.job)
+            if isinstance(found, Absent):
+                return Landed(step, given, attempt, found)
+            result, pushed = await runner.nodes.fly(spec, found[1], item, attempt + self.attempt - 1)
+            return Landed(step, given, attempt, settled(spec, found[0], result), pushed)
+        except BaseException as error:
+            if not is_nodes_own(error):
+                raise
+            return Landed(step, given, attempt, error=error)
+
+    async def land(self, landed: Landed, outcomes: list[Outcome], item: str) -> Failure | None:
+        """Give a node's queues what a call gave; what is left to be done when it raised, or that can't travel."""
+        step, failure = landed.step, None
+        outcomes[step.place] = landed.outcome
+        if landed.error is not None:
+            failure = self.failure(step, item, landed.given, landed.error, landed.attempt)
+            outcomes[step.place] = failure.outcome
+        self.runner.nodes.pushed.extend(landed.pushed)
+        return await self._conclude(step, outcomes, item, landed.given, landed.attempt, failure)
 
     async def remember(self, spec: NodeSpec) -> None:
         """Have the hop save what a node remembers, and push what it has pushed.

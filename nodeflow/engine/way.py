@@ -10,7 +10,9 @@ from attrs import define, evolve, field
 from nodeflow.engine.arguments import Reads, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
 from nodeflow.engine.failures import Failure, Left, Place
+from nodeflow.engine.flights import Flight, Landed
 from nodeflow.engine.frame import Frame
+from nodeflow.engine.hands import Hand
 from nodeflow.engine.results import Given, Results, done_count
 from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step
 from nodeflow.engine.steps import Steps
@@ -42,6 +44,7 @@ class Way:
         results: what came of it is added to these.
         attempt: which delivery of it this is.
         flush: commits parts of it.
+        hand: the item, where the loop goes on while nodes that don't block are at it.
     """
 
     runner: Runner
@@ -50,11 +53,14 @@ class Way:
     results: Results
     attempt: int
     flush: Flush | None
+    hand: Hand | None = None
+    is_first: bool = True
+    """Whether it is the one that the item began with, and not one behind nodes that didn't block."""
     frames: list[Frame] = field(factory=list)
     steps: Steps = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.steps = Steps(self.runner, self.results, self.attempt)
+        self.steps = Steps(self.runner, self.results, self.attempt, may_fly=self.hand is not None)
 
     async def go(self) -> None:
         """Do what is left of the item."""
@@ -67,14 +73,36 @@ class Way:
                 await self._again(work, outcomes)
             else:
                 await self._enter(work, outcomes)
-            while self.frames:
-                await self._advance(self.frames[-1])
-                if self.flush is not None and self._is_large:
-                    await self._flush(self.flush)
+            await self._drive()
         finally:
-            for frame in self.frames:
-                if frame.values is not None:
-                    await frame.values.aclose()
+            await self._close_frames()
+
+    async def land(self, flight: Flight, landed: Sequence[Landed]) -> None:
+        """Go on behind nodes that didn't block."""
+        await evolve(self, frames=[], is_first=False)._land(flight, landed)
+
+    async def _land(self, flight: Flight, landed: Sequence[Landed]) -> None:
+        failures = [each for each in flight.group if not each.is_flying]
+        found = [await self.steps.land(each, flight.outcomes, flight.item) for each in landed]
+        failures += [failure for failure in found if failure is not None]
+        nodes = frozenset(step.spec.id for step in flight.steps)
+        stage = self.entry.behind(flight.level, nodes, included=False)
+        try:
+            await self._stage(stage, flight.outcomes, flight.item, flight.reads, failed=failures)
+            await self._drive()
+        finally:
+            await self._close_frames()
+
+    async def _drive(self) -> None:
+        while self.frames:
+            await self._advance(self.frames[-1])
+            if self.flush is not None and self._is_large:
+                await self._flush(self.flush)
+
+    async def _close_frames(self) -> None:
+        for frame in self.frames:
+            if frame.values is not None:
+                await frame.values.aclose()
 
     async def bury(self, error: Mapping[str, Any]) -> None:
         """Leave it for ever."""
@@ -111,7 +139,7 @@ class Way:
             failure = await self.steps.send(step, work.item, outcomes[step.place], {}, 1)
             if failure is not None:
                 outcomes[step.place] = failure.outcome
-                await self._leave([failure], (), work.item, outcomes)
+                await self._leave([failure], (), work.item, outcomes, Reads(outcomes))
             if step.spec.kind is not Kind.READER and failure is None:
                 self.results.count(done_count(step.spec.id))
             self.runner.rows.note(outcomes[step.place])
@@ -133,8 +161,16 @@ class Way:
         await self._stage(stage, outcomes, work.item, Reads(outcomes), work)
 
     async def _stage(
-        self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, work: Work | None = None
+        self,
+        stage: Stage,
+        outcomes: list[Outcome],
+        item: str,
+        reads: Reads,
+        work: Work | None = None,
+        failed: Sequence[Failure] = (),
     ) -> None:
+        if self.hand is not None and stage.remembers:
+            await self.hand.hands.until_oldest(self.hand)
         again = {each.node: each for each in work.run} if work is not None else {}
         if again:
             failures = await self.steps.run_again(stage, outcomes, item, reads, again)
@@ -145,8 +181,8 @@ class Way:
             frame = self._frame(fan_out, outcomes, item, reads, again.get(fan_out.step.spec.id))
             if frame is not None:
                 frames.append(frame)
-        if failures or (work is not None and work.dead):
-            await self._leave(failures, stage.level, item, outcomes, work)
+        if failures or failed or (work is not None and work.dead):
+            await self._leave([*failed, *failures], stage.level, item, outcomes, reads, work)
         for part in stage.parts:
             await self._give(part, outcomes, item)
         self.frames += reversed(frames)
@@ -177,6 +213,8 @@ class Way:
     async def _advance(self, frame: Frame) -> None:
         """Take the next value of a generator on."""
         step = frame.fan_out.step
+        if self.hand is not None and step.spec.takes_context:
+            await self.hand.hands.until_oldest(self.hand)
         try:
             if frame.values is None and not await self._open(frame):
                 return
@@ -244,7 +282,7 @@ class Way:
         if frame.finishes:
             await self._keep(Left(frame.left(self.entry, failure.again), failure.delay, step.spec.id, failure.error))
         else:
-            await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes)
+            await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes, frame.reads)
 
     def _close(self, step: Step, item: str, number: int | Absent) -> None:
         """Tell those who gather a generator's values how many there are."""
@@ -257,11 +295,17 @@ class Way:
         level: tuple[str, ...],
         item: str,
         outcomes: list[Outcome],
+        reads: Reads,
         work: Work | None = None,
     ) -> None:
-        """Leave what failed for later, or for ever."""
-        for left in Place(self.entry, level, item, outcomes).left(failures, work):
-            await self._keep(left)
+        """Leave what failed for later, or for ever, and let nodes that don't block go on by themselves."""
+        place = Place(self.entry, level, item, outcomes)
+        for group in place.groups(failures, work):
+            if self.hand is not None and any(each.is_flying for each in group):
+                assert self.runner.flights is not None
+                await self.runner.flights.start(Flight(self, self.hand, level, item, outcomes, reads, group))
+            else:
+                await self._keep(place.left(group))
 
     async def _keep(self, left: Left) -> None:
         if left.delay is None:
@@ -286,8 +330,16 @@ class Way:
         """Commit what there is, unless what is left can't be noted."""
         if not all(frame.fan_out.is_needed for frame in self.frames):
             return
+        if self.hand is not None and not await self._is_alone(self.hand):
+            return
         left = [frame.left(self.entry) for frame in reversed(self.frames)]
         await flush(self.results, [self._of_key(work, holds=self.work.holds) for work in left])
+
+    async def _is_alone(self, hand: Hand) -> bool:
+        """Whether nothing else of the item is under way; the way that it began with waits for that."""
+        if self.is_first:
+            await hand.hands.until(hand, lambda: hand.flights == 1)
+        return hand.flights == 1
 
 
 _END: Any = object()

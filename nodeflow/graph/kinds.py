@@ -41,10 +41,14 @@ class BlockingNode(Node):
 
 
 class NonBlockingNode(Node):
-    """As a blocking node, but the loop need not wait for its result; so far it does."""
+    """The loop goes on with other items while it waits for its result; what follows it runs when that is there.
+
+    `@node(max_in_flight=…, ordered=…)` says how many items it works on at once, and whether order is kept. It is for
+    what waits for others, a web service for example: many coroutines at once. A plain `execute` runs in threads.
+    """
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Turn one item's inputs into the output; its parameters are the ports. A generator fans out."""
+        """Turn one item's inputs into the output; its parameters are the ports."""
         raise NotImplementedError(f"{type(self).__qualname__} has no method execute(self, …)")
 
 

@@ -30,6 +30,8 @@ class Options:
         on_error: what becomes of an item on which it raised for the last time.
         live: whether a producer's values come once only, as a clock's.
         shardable: whether a producer gives a part of its values in each process.
+        max_in_flight: on how many items a non-blocking node runs at once.
+        ordered: whether what comes behind a non-blocking node goes on in the order of the items.
     """
 
     id: str | None = None
@@ -38,6 +40,8 @@ class Options:
     on_error: str = DEAD_LETTER
     live: bool = False
     shardable: bool = False
+    max_in_flight: int = 16
+    ordered: bool = True
 
     @property
     def error_branch(self) -> str | None:
@@ -56,6 +60,8 @@ def node(
     on_error: str = DEAD_LETTER,
     live: bool = False,
     shardable: bool = False,
+    max_in_flight: int = 16,
+    ordered: bool = True,
 ) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
@@ -67,6 +73,8 @@ def node(
     on_error: str = DEAD_LETTER,
     live: bool = False,
     shardable: bool = False,
+    max_in_flight: int = 16,
+    ordered: bool = True,
 ) -> F | Callable[[F], F]:
     """Mark a function, or a node class, as a node and give it options; a function stays one, which a test calls.
 
@@ -84,6 +92,9 @@ def node(
             beginning after a restart, and what was not committed is gone. Any other must give the same values again,
             or begin behind `ctx.position`.
         shardable: for a producer that gives its part of the values, `ctx.shard` of `ctx.shards`, in each process.
+        max_in_flight: for a `NonBlockingNode`: on how many items it runs at once, in each process.
+        ordered: for a `NonBlockingNode`: whether what comes behind it goes on in the order of the items, or as soon as
+            it has given something.
 
     Raises:
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
@@ -98,11 +109,20 @@ def node(
             raise GraphError(f"retry takes a Retry(…), not {retry!r}")
         if not isinstance(on_error, str) or not on_error:
             raise GraphError(f"on_error takes 'dead_letter', 'skip', 'stop' or the name of a branch, not {on_error!r}")
-        for name, flag in {"live": live, "shardable": shardable}.items():
+        for name, flag in {"live": live, "shardable": shardable, "ordered": ordered}.items():
             if not isinstance(flag, bool):
                 raise GraphError(f"{name} is True or False, not {flag!r}")
+        if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
+            raise GraphError(f"max_in_flight is a whole number from 1 on, not {max_in_flight!r}")
     options = Options(
-        id=id, on_blob_error=on_blob_error, retry=retry, on_error=on_error, live=live, shardable=shardable
+        id=id,
+        on_blob_error=on_blob_error,
+        retry=retry,
+        on_error=on_error,
+        live=live,
+        shardable=shardable,
+        max_in_flight=max_in_flight,
+        ordered=ordered,
     )
 
     def carry(function: F) -> F:

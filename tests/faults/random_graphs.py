@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from nodeflow import BlockingNode, Context, Graph, LogicalNode, Retry, node
+from nodeflow import BlockingNode, Context, Graph, LogicalNode, NonBlockingNode, Retry, node
 from nodes import Collect, FirstOf, QueueWriter
 
 
@@ -78,6 +80,30 @@ class Tally(BlockingNode):
         return int(sum(ctx.state.values())) + 1_000_000
 
 
+class Waits(NonBlockingNode):
+    """Gives each number after a while, in order."""
+
+    async def execute(self, n: int, ctx: Context) -> int:
+        """The number."""
+        await asyncio.sleep(n % 5 * 0.002)
+        if n % 8 == 3:
+            raise ValueError(f"{n} is one of those")
+        ctx.push("seen", n)
+        return n
+
+
+@node(ordered=False, max_in_flight=3, retry=Retry(times=1, backoff=0.01))
+class Races(NonBlockingNode):
+    """Gives each number as soon as it can, in a thread; some in a second attempt."""
+
+    def execute(self, n: int, ctx: Context) -> int:
+        """The number."""
+        time.sleep(n % 3 * 0.001)
+        if n % 6 == 1 and ctx.attempt == 1:
+            raise OSError(f"{n} is one of those")
+        return n
+
+
 class Running(BlockingNode):
     """Gives a number that depends on all before it of the same key, and on their order."""
 
@@ -147,6 +173,8 @@ def _plain(kind: str, number: int) -> tuple[Any, dict[str, int]]:
         "maybe": (maybe, {}),
         "tally": (Tally(), {}),
         "running": (Running(), {}),
+        "waits": (Waits(), {}),
+        "races": (Races(), {}),
     }
     return plain[kind]
 

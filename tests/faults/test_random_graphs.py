@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 GRAPHS = int(os.environ.get("NODEFLOW_RANDOM_GRAPHS", "30"))
 """How many graphs are tried; more find more."""
 
-ONE = ("more", "spread", "even", "odd", "either", "fails", "skips", "flaky", "tally", "collect")
+ONE = ("more", "spread", "even", "odd", "either", "fails", "skips", "flaky", "tally", "collect", "waits", "races")
 TWO = ("pair", "maybe")
 
 Description = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -75,8 +75,8 @@ def descriptions(draw: st.DrawFn) -> Description:
 def chains(draw: st.DrawFn) -> Description:
     """As `descriptions`: numbers that are divided by a key, and come to what depends on their order."""
     parts: list[dict[str, Any]] = [{"kind": "numbers", "loop": 0, "inputs": [], "number": draw(st.integers(10, 30))}]
-    before = draw(st.lists(st.sampled_from(["more", "spread", "even", "fails"]), max_size=2))
-    within = draw(st.lists(st.sampled_from(["more", "flaky", "flaky", "fails", "skips", "odd"]), max_size=4))
+    before = draw(st.lists(st.sampled_from(["more", "spread", "even", "fails", "waits"]), max_size=2))
+    within = draw(st.lists(st.sampled_from(["more", "flaky", "fails", "waits", "races", "odd"]), max_size=4))
     behind = draw(st.lists(st.sampled_from(["tally", "more", "flaky"]), max_size=2))
     for loop, kinds in enumerate((before, [*within, "running"], behind)):
         for kind in kinds:
@@ -92,7 +92,8 @@ def in_order(place: int, parts: list[dict[str, Any]], loops: list[dict[str, Any]
     within = source["loop"] == parts[place]["loop"]
     if source["kind"] == "numbers":
         return True
-    keeping = {"more", "even", "odd", "fails", "skips"} | ({"flaky"} if loops[source["loop"]]["by"] else {"spread"})
+    keeping = {"more", "even", "odd", "fails", "skips", "waits"}
+    keeping |= {"flaky", "races"} if loops[source["loop"]]["by"] else {"spread"}
     if source["kind"] not in keeping or (not within and loops[source["loop"]] != {"processes": 1, "by": False}):
         return False
     return in_order(parts[place]["inputs"][0], parts, loops)

@@ -1,0 +1,119 @@
+"""Flights: calls of nodes that don't block, under way while the loop goes on with other items."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field, frozen
+
+from nodeflow.engine.arguments import Reads
+from nodeflow.engine.evaluation import Outcome
+from nodeflow.engine.failures import Failure
+from nodeflow.engine.hands import Hand, Hands
+from nodeflow.engine.stages import Step
+from nodeflow.graph import NodeSpec
+
+if TYPE_CHECKING:
+    from nodeflow.engine.way import Way
+
+
+@frozen
+class Landed:
+    """What a call gave.
+
+    Args:
+        step: the node.
+        given: what it was called with, by port, constants left out.
+        attempt: which attempt this was.
+        outcome: what it gave.
+        pushed: what it pushed to other queues.
+        error: what it raised; None when it raised nothing.
+    """
+
+    step: Step
+    given: Mapping[str, Any]
+    attempt: int
+    outcome: Outcome = None
+    pushed: Sequence[tuple[str, bytes]] = ()
+    error: BaseException | None = None
+
+
+@define(eq=False)
+class Flight:
+    """Nodes that are called at the same time, since something behind them takes what they give together.
+
+    Args:
+        way: the item's way so far.
+        hand: the item.
+        level: the fan-outs below which the nodes stand.
+        item: the item's id.
+        outcomes: what was given for it so far.
+        reads: what was read for it.
+        group: the nodes, and those that failed whose outcome is taken together with theirs.
+    """
+
+    way: Way
+    hand: Hand
+    level: tuple[str, ...]
+    item: str
+    outcomes: list[Outcome]
+    reads: Reads
+    group: Sequence[Failure]
+
+    @property
+    def steps(self) -> list[Step]:
+        """The nodes that are called."""
+        return [self.way.entry.steps[each.again.node] for each in self.group if each.is_flying]
+
+
+@define(eq=False)
+class Flights:
+    """The calls that are under way in one process.
+
+    Args:
+        tasks: in which they run.
+        hands: the items in hand.
+    """
+
+    tasks: TaskGroup
+    hands: Hands
+    _count: Counter[str] = field(factory=Counter, init=False)
+    _lines: defaultdict[str, deque[Flight]] = field(factory=lambda: defaultdict(deque), init=False)
+
+    async def start(self, flight: Flight) -> None:
+        """Begin the calls; while too many are under way, others have their turn."""
+        for step in flight.steps:
+            await self.hands.until(flight.hand, partial(self._has_place, step.spec))
+            self._count[step.spec.id] += 1
+            if step.spec.options.ordered:
+                self._lines[step.spec.id].append(flight)
+        flight.hand.flights += 1
+        self.tasks.start_soon(self._fly, flight)
+
+    async def _fly(self, flight: Flight) -> None:
+        landed: list[Landed] = []
+        async with anyio.create_task_group() as calls:
+            for step, each in zip(flight.steps, (each for each in flight.group if each.is_flying), strict=True):
+                calls.start_soon(self._call, flight, step, each, landed)
+        async with self.hands.turn(flight.hand):
+            await self.hands.until(flight.hand, partial(self._is_first, flight))
+            await flight.way.land(flight, landed)
+            for step in flight.steps:
+                self._count[step.spec.id] -= 1
+                if step.spec.options.ordered:
+                    self._lines[step.spec.id].popleft()
+
+    async def _call(self, flight: Flight, step: Step, flying: Failure, landed: list[Landed]) -> None:
+        again = flying.again
+        landed.append(await flight.way.steps.fly(step, flight.item, flight.reads, again.given, again.attempt))
+
+    def _has_place(self, spec: NodeSpec) -> bool:
+        return self._count[spec.id] < spec.options.max_in_flight
+
+    def _is_first(self, flight: Flight) -> bool:
+        return all(self._lines[step.spec.id][0] is flight for step in flight.steps if step.spec.options.ordered)

@@ -1,0 +1,198 @@
+"""Nodes that don't block: several items at once, no more than were asked for, in order or not, each exactly once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+
+from nodeflow.errors import GraphError, UsageError
+from nodeflow.graph import Context, Graph, NonBlockingNode, node
+from nodeflow.testing import run_graph
+from nodes import QueueReader
+from tests.faults.test_exact import pid
+from tests.project import Project
+
+FLOW = """
+    import asyncio, os, time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Context, Graph, NonBlockingNode, Retry, node
+    from nodes import Collect, QueueWriter
+
+    class Watch:
+        now = most = 0
+        def __enter__(self):
+            self.now += 1
+            self.most = max(self.most, self.now)
+        def __exit__(self, *error):
+            self.now -= 1
+
+    def numbers():
+        yield from range(60)
+
+    @node(max_in_flight=5, retry=Retry(times=1, backoff=0.05), ordered=ORDERED)
+    class Fetch(NonBlockingNode):
+        def setup(self, ctx):
+            self.watch = Watch()
+            Path("pid " + ctx.slot.replace("/", "-")).write_text(str(os.getpid()))
+        async def execute(self, n: int, ctx: Context):
+            with self.watch:
+                await asyncio.sleep(0.1 if n == 0 else 0.01)
+            if n % 20 == 7 and ctx.attempt == 1:
+                raise OSError("again")
+            if n == 33:
+                raise ValueError("never")
+            ctx.push("seen", n)
+            return n
+        def cleanup(self):
+            Path("most").write_text(str(self.watch.most))
+
+    def several(n: int):
+        for k in range(n % 3):
+            yield 10 * n + k
+
+    @node(ordered=False)
+    class Plain(NonBlockingNode):
+        def execute(self, n: int):
+            time.sleep(0.002)
+            return n + 1
+
+    class Sum(BlockingNode):
+        def execute(self, n: int, ctx: Context):
+            ctx.state["sum"] = ctx.state.get("sum", 0) + n
+            return n
+        def finish(self, ctx: Context):
+            return -ctx.state["sum"]
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    fetched = graph.add(Fetch(), n)
+    graph.add(QueueWriter("first"), fetched, id="first")
+    with graph.loop("b", processes=2):
+        plain = graph.add(Plain(), graph.add(several, fetched))
+    with graph.loop("c"):
+        gathered = graph.add(Collect(), plain)
+        graph.add(QueueWriter("both"), graph.add(lambda n, found: [n, found], fetched, gathered, id="pair"), id="both")
+    with graph.loop("d"):
+        graph.add(QueueWriter("sums"), graph.add(Sum(), graph.add(Plain(), plain, id="again")), id="sums")
+"""
+
+
+def take(project: Project) -> dict[str, list[Any]]:
+    """What was pushed to each queue, oldest first."""
+    found = {}
+    with redis.Redis.from_url(project.url) as client:
+        for name in ("first", "seen", "both", "sums"):
+            key = f"{{{project.token}}}:queue:{name}"
+            found[name] = [json.loads(data) for data in reversed(client.lrange(key, 0, -1))]
+            client.delete(key)
+    return found
+
+
+GOOD = [n for n in range(60) if n != 33]
+MANY = [10 * n + k for n in GOOD for k in range(n % 3)]
+
+
+def check(found: dict[str, list[Any]]) -> None:
+    """Each came through once."""
+    assert sorted(found["first"]) == sorted(found["seen"]) == GOOD
+    assert sorted(found["both"]) == [[n, [10 * n + k + 1 for k in range(n % 3)]] for n in GOOD]
+    sums = sorted(k + 2 for k in MANY)
+    assert sorted(found["sums"]) == [-sum(sums), *sums]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_several_items_are_at_it_at_once_but_no_more_than_were_asked_for(project: Project, ordered: bool) -> None:
+    project.write("flow.py", FLOW.replace("ORDERED", str(ordered)))
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    found = take(project)
+    check(found)
+    assert (project.folder / "most").read_text() == "5"
+    in_order = [n for n in found["first"] if n % 20 != 7]
+    assert (in_order == sorted(in_order)) is ordered
+    assert "1 failed" in done.stdout
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert (letter["node"], letter["error"]["message"]) == ("fetch", "never")
+    project.replace("flow.py", "n == 33", "False")
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    again = take(project)
+    assert (again["first"], again["both"]) == ([33], [[33, []]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slot", ["main-0", "b-0", "d-0"])
+def test_an_item_is_acknowledged_when_all_that_it_started_is_done(project: Project, slot: str) -> None:
+    text = (
+        FLOW.replace("ORDERED", "False").replace("range(60)", "range(600)").replace("0.1 if n == 0 else 0.01", "0.02")
+    )
+    text = text.replace("def several(n: int):", "def several(n: int):\n        mark('b')").replace(
+        "def execute(self, n: int, ctx: Context):\n            ctx.state",
+        "def execute(self, n: int, ctx: Context):\n            mark('d')\n            ctx.state",
+    )
+    marks = '\n    def mark(loop):\n        Path(f"pid {loop}-0").write_text(str(os.getpid()))\n\n    class Watch:'
+    project.write("flow.py", text.replace("\n    class Watch:", marks))
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        for _ in range(2):
+            os.kill(pid(project, slot), signal.SIGKILL)
+        _, errors = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 3, errors
+    found = take(project)
+    good = [n for n in range(600) if n != 33]
+    assert Counter(found["first"]) == Counter(found["seen"]) == Counter(good)
+    sums = [10 * n + k + 2 for n in good for k in range(n % 3)]
+    assert Counter(found["sums"]) == Counter([*sums, -sum(sums)])
+    assert sorted(found["both"]) == [[n, [10 * n + k + 1 for k in range(n % 3)]] for n in good]
+    project.run("dead-letters", "flow.py", "--clear")
+
+
+@pytest.mark.slow
+def test_a_large_fan_out_of_what_does_not_block_is_committed_in_parts(project: Project) -> None:
+    project.write("flow.py", """
+        from nodeflow import Graph, NonBlockingNode
+        from nodes import QueueWriter
+
+        def one():
+            yield 1
+
+        def many(n: int):
+            yield from range(25_000)
+
+        class Same(NonBlockingNode):
+            async def execute(self, n: int):
+                return n
+
+        graph = Graph("TOKEN")
+        graph.add(QueueWriter("first"), graph.add(Same(), graph.add(many, graph.add(one))))
+    """)  # fmt: skip
+    project.run("run", "flow.py", "--quiet")
+    assert take(project)["first"] == list(range(25_000))
+
+
+def test_nothing_is_remembered_by_several_at_once() -> None:
+    class Eager(NonBlockingNode):
+        async def execute(self, n: int, ctx: Context) -> int:
+            with pytest.raises(UsageError, match="'eager' has no state here"):
+                _ = ctx.state
+            return n
+
+    graph = Graph("g")
+    graph.add(Eager(), graph.add(QueueReader("jobs")))
+    assert run_graph(graph, {"queue_reader": [1, 2]})["eager"] == [1, 2]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "8"])
+def test_a_wrong_number_in_flight_is_refused(wrong: Any) -> None:
+    with pytest.raises(GraphError, match="max_in_flight is a whole number from 1 on"):
+        node(max_in_flight=wrong)
+
+
+def test_ordered_is_a_flag() -> None:
+    with pytest.raises(GraphError, match="ordered is True or False"):
+        node(ordered=1)  # type: ignore[call-overload]
