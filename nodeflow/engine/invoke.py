@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, Self
@@ -14,6 +15,7 @@ import anyio
 import anyio.to_thread
 from attrs import evolve
 
+from nodeflow.engine.stalls import limited
 from nodeflow.engine.state import State, States
 from nodeflow.errors import GraphError
 from nodeflow.graph import Context, Kind, Node, NodeSpec
@@ -29,13 +31,21 @@ class Nodes:
         specs: the nodes.
         context: what all of them have in common.
         states: what they remember; None where they can't, since other processes run them, too.
+        patience: for how many seconds one may wait.
 
     Raises:
         GraphError: an instance can't be copied.
     """
 
-    def __init__(self, specs: Iterable[NodeSpec], context: Context, states: States | None = None) -> None:
+    def __init__(
+        self,
+        specs: Iterable[NodeSpec],
+        context: Context,
+        states: States | None = None,
+        patience: float = math.inf,
+    ) -> None:
         self.states = states
+        self.patience = patience
         self.partition = 0
         """In which partition the items are that nodes are called with."""
         self.pushed: list[tuple[str, bytes]] = []
@@ -73,7 +83,7 @@ class Nodes:
             Exception: whatever the node raises.
         """
         with no_stray_cancellation():
-            result = await awaited(self._start(spec, given, item, attempt))
+            result = await self._awaited(self._start(spec, given, item, attempt))
         return no_generator(spec, result)
 
     async def fly(
@@ -94,18 +104,26 @@ class Nodes:
             )
         with no_stray_cancellation():
             if inspect.iscoroutinefunction(live.function):
-                result = await _called(live, arguments)
+                result = await self._awaited(_called(live, arguments))
             else:
-                limiter = self._limiters.setdefault(spec.id, anyio.CapacityLimiter(spec.options.max_in_flight))
-                call = partial(_called, live, arguments)
-                result = await awaited(await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True))
+                result = await self._awaited(self._in_a_thread(spec, partial(_called, live, arguments)))
         return no_generator(spec, result), pushed
+
+    async def _in_a_thread(self, spec: NodeSpec, call: Callable[[], Any]) -> Any:
+        limiter = self._limiters.setdefault(spec.id, anyio.CapacityLimiter(spec.options.max_in_flight))
+        return await awaited(await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True))
+
+    async def _awaited(self, result: Any) -> Any:
+        """What a call gave, waited for where it can be, for as long as it may."""
+        if inspect.iscoroutine(result):
+            return await limited(result, self.patience)
+        return await limited(awaited(result), self.patience) if inspect.isawaitable(result) else result
 
     def fan_out(
         self, spec: NodeSpec, given: Mapping[str, Any], item: str = "", attempt: int = 1
     ) -> AsyncGenerator[Any, None]:
         """Run a generator node; the arguments are those of `call`."""
-        return each_of(lambda: self._start(spec, given, item, attempt))
+        return each_of(lambda: self._start(spec, given, item, attempt), self.patience)
 
     def produce(self, spec: NodeSpec, seek: Callable[[], int] | None = None) -> AsyncGenerator[Any, None]:
         """The values of a producer; a function without inputs is one, of one value unless it is a generator.
@@ -197,14 +215,20 @@ def no_generator(spec: NodeSpec, result: Any) -> Any:
     return result
 
 
-async def each_of(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
-    """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end."""
+async def each_of(start: Callable[[], Any], patience: float = math.inf) -> AsyncGenerator[Any, None]:
+    """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end.
+
+    Args:
+        start: gives it.
+        patience: for how many seconds a value may be waited for.
+    """
     with no_stray_cancellation():
         values = await awaited(start())
     try:
         with no_stray_cancellation():
             if hasattr(values, "__aiter__"):
-                async for value in values:
+                following = aiter(values)
+                while (value := await limited(_next_of(following), patience)) is not _END:
                     yield value
             else:
                 for value in values:
@@ -214,6 +238,10 @@ async def each_of(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
             await values.aclose()
         elif inspect.isgenerator(values):
             values.close()
+
+
+async def _next_of(values: AsyncIterator[Any]) -> Any:
+    return await anext(values, _END)
 
 
 async def _single(start: Callable[[], Awaitable[Any]]) -> AsyncGenerator[Any, None]:
@@ -279,3 +307,6 @@ def _fresh(spec: NodeSpec) -> Any:
             "so open files, connections and locks in setup(), not in __init__",
             str(spec.location),
         ) from error
+
+
+_END: Any = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,11 +24,12 @@ from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, pos
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.producing import Producing
+from nodeflow.engine.producing import Producing, named
 from nodeflow.engine.progress import InParts
 from nodeflow.engine.results import loop_queue
 from nodeflow.engine.routing import AddressOf, Routing
 from nodeflow.engine.runner import Runner
+from nodeflow.engine.stalls import watch_stalls
 from nodeflow.engine.state import States, state_hash
 from nodeflow.engine.work import Work
 from nodeflow.graph import Context, Kind, NodeSpec
@@ -117,7 +119,10 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
     held = Held(plan, packing)
     if plan.partitioning is not None:
         await held.load(ledger, post.partitions)
-    async with Nodes(plan.nodes.values(), context, await _states(post, ledger)) as nodes:
+    states = await _states(post, ledger)
+    async with Nodes(plan.nodes.values(), context, states, plan.loop.stall_timeout) as nodes:
+        if plan.loop.stall_timeout < math.inf:
+            watch_stalls(plan.loop.stall_timeout, named.__code__)
         worker = Worker(
             post,
             Runner(plan, nodes, packing, post.job, held=held),

@@ -57,7 +57,7 @@ class Producing:
         first = self.position if self.head.options.live else 0
         number = first
         async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
-            async for value in self._until_stopped(_named(self.head, values)):
+            async for value in self._until_stopped(named(self.head, values)):
                 if self.has_sought and number == first:
                     number = self.position
                 if number >= self.position:
@@ -152,7 +152,7 @@ class Producing:
             await self.outbox.flush()
 
 
-async def _named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+async def named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
     """The values of a producer; an error of its own says which one it was."""
     try:
         async for value in values:

@@ -15,6 +15,7 @@ from nodeflow.engine.flights import Landed
 from nodeflow.engine.invoke import awaited, no_generator, no_stray_cancellation, nodes_error
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.stages import Stage, Step, Write
+from nodeflow.engine.stalls import limited
 from nodeflow.engine.work import Again
 from nodeflow.errors import BlobStoreError, PayloadError, StorageError
 from nodeflow.graph import Kind, NodeSpec
@@ -52,14 +53,14 @@ class Steps:
         """Run the nodes of a stage, those with one plain input in the fastest way; what is left to be done."""
         failures = []
         rows, counts = self.runner.rows, self.results.counts
-        plain = rows.plain
+        plain, patience = rows.plain, self.runner.nodes.patience
         for call, source, place, is_async, count, step in rows.of(stage):
             value = outcomes[source]
             if call is None or value.__class__ not in plain:
                 failure = await self._step(step, outcomes, item, reads, None)
             else:
                 try:
-                    result = await call(value) if is_async else call(value)
+                    result = await limited(call(value), patience) if is_async else call(value)
                 except BaseException as error:
                     failure = await self._raised(step, outcomes, item, value, error)
                 else:

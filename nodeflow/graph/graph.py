@@ -73,6 +73,7 @@ class Graph:
         *,
         by: By | None = None,
         memory: str | int | None = None,
+        stall_timeout: float | None = None,
     ) -> AbstractContextManager[Loop]:
         """Put the nodes that are added within `with graph.loop(…):` into a loop; the same name re-opens it.
 
@@ -85,6 +86,9 @@ class Graph:
                 once for each of these.
             memory: how much memory each process may have, in bytes or as in "1GB" (10⁹ bytes; "1GiB" is 2³⁰): in a node
                 that wants more, Python raises `MemoryError`, and its item fails. Only Linux keeps to it.
+            stall_timeout: for how many seconds a node may hold up the loop, 300 unless said; `math.inf` for ever. One
+                that waits for longer, in a coroutine, fails its item; one that blocks its process costs the loop that,
+                and fails its item after some times. Producers may wait for their next value for ever.
 
         Raises:
             GraphError: another loop is open, or the loop has another number of processes, or other limits, already.
@@ -92,7 +96,8 @@ class Graph:
         where = caller()
         with errors_at(where):
             self._check_not_open(name)
-            loop = self._loops.setdefault(name, declared(name, processes, memory, by, where, self._loops.get(name)))
+            said = {"processes": processes, "by": by, "memory": memory, "stall_timeout": stall_timeout}
+            loop = self._loops.setdefault(name, declared(name, said, where, self._loops.get(name)))
         return self._within(loop, where)
 
     @overload

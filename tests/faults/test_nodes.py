@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,86 @@ def test_the_loops_start_in_the_folder_in_which_the_file_was_loaded(project: Pro
     write(project, "assert Path.cwd().name == 'data'")
     project.replace("flow.py", "from pathlib import Path", "from pathlib import Path\nos.chdir('data')")
     assert "10 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+
+
+@pytest.mark.slow
+def test_a_node_that_prints_a_gigabyte_holds_nothing_up(project: Project) -> None:
+    write(project, "if n == 5: [print('x' * 1_000_000) for _ in range(500)] + [print('x' * 500_000_000)]")
+    with (project.folder / "printed").open("wb") as printed:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "nodeflow", "run", "flow.py"],
+            cwd=project.folder,
+            env={**os.environ, "NODEFLOW_URL": project.url},
+            stdout=printed,
+            timeout=120,
+            check=True,
+        )
+    path = project.folder / "printed"
+    assert path.stat().st_size > 1_000_000_000
+    with path.open("rb") as printed:
+        printed.seek(-1000, os.SEEK_END)
+        assert b"10 items done, 0 failed" in printed.read()
+    path.unlink()
+
+
+HELD_UP = {
+    "a coroutine that waits for ever": ("async def work", "n == 5 and await asyncio.Event().wait()"),
+    "a coroutine that waits and tidies up": ("async def work", "n == 5 and await waits_long()"),
+    "a node of many at once that waits for ever": ("async def work", "n == 5 and await asyncio.Event().wait()"),
+}
+
+
+@pytest.mark.parametrize("way", HELD_UP)
+def test_a_node_that_never_gives_anything_fails_its_item(project: Project, way: str) -> None:
+    signature, body = HELD_UP[way]
+    write(project, body)
+    project.replace("flow.py", "def work", signature)
+    project.replace("flow.py", "def numbers", """async def waits_long():
+        import anyio
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep, 600)
+            with anyio.fail_after(500):
+                await anyio.sleep(600)
+
+    def numbers""".replace("\n    ", "\n"))  # fmt: skip
+    if "many" in way:
+        project.replace("flow.py", "async def work(n: int) -> int:\n    ", NON_BLOCKING)
+        project.replace("flow.py", "w = graph.add(work, n)", "w = graph.add(Work(), n)")
+    project.replace("flow.py", 'graph.loop("b")', 'graph.loop("b", stall_timeout=0.5)')
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    letter = json.loads(project.run("dead-letters", "flow.py", "--json").stdout)
+    assert letter["error"]["message"] == "it held up its loop for 0.5 s, the stall_timeout of that"
+    discard(project)
+
+
+NON_BLOCKING = """from nodeflow import NonBlockingNode
+class Work(NonBlockingNode):
+  async def execute(self, n: int) -> int:
+    """
+
+
+@pytest.mark.slow
+def test_a_node_that_blocks_its_process_fails_its_item(project: Project) -> None:
+    write(project, "if n == 5: time.sleep(60)")
+    project.replace("flow.py", 'graph.loop("b")', 'graph.loop("b", stall_timeout=0.5)')
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    assert "9 items done, 1 failed" in done.stdout
+    assert "a node held up its loop for 0.5 s" in done.stderr
+    assert "time.sleep(60)" in done.stderr
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert (letter["node"], letter["input"]) == ("work", {"queue_numbers_work_reader": {"value": 5}})
+    discard(project)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_producer_may_wait_for_its_next_value_for_longer(project: Project, is_async: bool) -> None:
+    write(project, "pass")
+    project.replace("flow.py", "    yield from range(10)", """    for n in range(10):
+        time.sleep(3) if n == 5 else None
+        yield n""")  # fmt: skip
+    if is_async:
+        project.replace("flow.py", "def numbers", "async def numbers")
+        project.replace("flow.py", "time.sleep(3) if", "await asyncio.sleep(3) if")
+    project.replace("flow.py", 'graph.loop("a")', 'graph.loop("a", stall_timeout=0.5)')
+    assert "10 items done" in project.run("run", "flow.py", "--quiet").stdout

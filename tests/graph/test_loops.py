@@ -196,4 +196,4 @@ def test_another_memory_is_refused() -> None:
     graph = Graph("test")
     with graph.loop("a", memory="1GB"):
         graph.add(one)
-    refused(lambda: graph.loop("a", memory="2GB"), "loop 'a' has another memory= since")
+    refused(lambda: graph.loop("a", memory="2GB"), "loop 'a' has memory=1000000000 since")
