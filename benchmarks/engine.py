@@ -176,7 +176,7 @@ async def three_loops(server: Server, items: int) -> float:
     """Items per second through three loops, each in a process of its own."""
     watch = Watch()
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "flow.py"
+        path = Path(folder) / f"{Path(folder).name}.py"
         path.write_text("\n".join(line[4:] for line in FLOW.format(item=ITEM, count=items).splitlines()))
         graph, source = load_graph(str(path))
         async with DataStore.from_url(server.url, prefix=server.prefix) as store:

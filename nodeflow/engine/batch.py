@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LEASE_SECONDS = 0.1
 """How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
 
-MOST_LEASED = 500
+MOST_LEASED = 1_000
 
 
 @define(eq=False)
@@ -50,12 +50,18 @@ class Batch:
             most: how many they could have been.
             go_on: told when the next ones may be taken, and how many at most.
         """
-        start = time.monotonic()
+        hops = self.worker.hops
         async with self.worker.turn:
+            start = time.monotonic()
             size = await self._each()
+            seconds = time.monotonic() - start
+            await hops.order.acquire()
+        try:
+            go_on(self._next(most, seconds, size))
             if self.lease.is_open or not self.results.is_empty:
-                await self.worker.hops.commit(self.results, self.lease if self.lease.is_open else None)
-        go_on(self._next(most, time.monotonic() - start, size))
+                await hops.commit_now(self.results, self.lease if self.lease.is_open else None)
+        finally:
+            hops.order.release()
 
     async def _each(self) -> int:
         """Take each item through; how many bytes came of them."""
@@ -63,11 +69,32 @@ class Batch:
         for outbox in self.worker.outboxes:  # what nodes remember of its items is in these already
             await outbox.flush()
         await self._recall()
+        express = self.worker.express(self.head, self.results)
         for item in self.lease:
-            await self._handle(item)
+            if express is None:
+                await self._handle(item)
+            elif not self._is_simple(item):
+                express.count()  # a part of what comes of the item may be committed, and what is done with it
+                await self._handle(item)
+            elif (stray := express.through(item.value["id"], item.value["value"])) is not None:
+                await express.astray(stray)
             self.done.append(item)
             size = max(size, self.results.size)
+        if express is not None:
+            express.count()
         return size
+
+    def _is_simple(self, item: Item) -> bool:
+        """Whether it is new, and as it mostly is."""
+        value = item.value
+        return (
+            item.attempt == 1
+            and not item.error
+            and type(value) is dict
+            and len(value) == 2
+            and "value" in value
+            and type(value.get("id")) is str
+        )
 
     async def _handle(self, item: Item) -> None:
         try:

@@ -42,13 +42,23 @@ class Hops:
     _marks: dict[str, int] = field(factory=dict, init=False)
     _scopes: set[anyio.CancelScope] = field(factory=set, init=False)
     _is_over: anyio.Event = field(factory=anyio.Event, init=False)
+    order: anyio.Lock = field(factory=lambda: anyio.Lock(fast_acquire=True), init=False)
+    """Held by whoever commits: what nodes remember must be saved in the order in which it came about."""
 
     def expect(self, mark: str, value: int) -> None:
         """Note what a mark is: from now on only this process changes it, else its hops are refused."""
         self._marks[mark] = value
 
     async def commit(self, results: Results, lease: Lease | None = None, items: list[Item] | None = None) -> None:
-        """Commit results, all or nothing.
+        """Commit results, all or nothing, behind all that are being committed.
+
+        The arguments and errors are those of `commit_now`.
+        """
+        async with self.order:
+            await self.commit_now(results, lease, items)
+
+    async def commit_now(self, results: Results, lease: Lease | None = None, items: list[Item] | None = None) -> None:
+        """Commit results, all or nothing, by whoever has the order.
 
         Args:
             results: what came of the items.

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, evolve, field, frozen
 
 from nodeflow.engine.batch import Batch, OverlappingBatch
+from nodeflow.engine.express import Express
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.flights import Flights
 from nodeflow.engine.hands import Hands
@@ -24,9 +25,9 @@ from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, pos
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.producing import Producing, named
+from nodeflow.engine.producing import Producing
 from nodeflow.engine.progress import InParts
-from nodeflow.engine.results import loop_queue
+from nodeflow.engine.results import Results, loop_queue
 from nodeflow.engine.routing import AddressOf, Routing
 from nodeflow.engine.runner import Runner
 from nodeflow.engine.stalls import watch_stalls
@@ -122,7 +123,7 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
     states = await _states(post, ledger)
     async with Nodes(plan.nodes.values(), context, states, plan.loop.stall_timeout) as nodes:
         if plan.loop.stall_timeout < math.inf:
-            watch_stalls(plan.loop.stall_timeout, named.__code__)
+            watch_stalls(plan.loop.stall_timeout, Producing.next_of.__code__)
         worker = Worker(
             post,
             Runner(plan, nodes, packing, post.job, held=held),
@@ -219,6 +220,14 @@ class Worker:
     async def _stop_on_drain(self, producing: Producing) -> None:
         await self.drain.wait()
         producing.stop()
+
+    def express(self, head: NodeSpec | None, results: Results) -> Express | None:
+        """The short way of a head's items; None when they have none."""
+        plan = self.post.plan
+        if head is None or plan.partitioning is not None or head in plan.foreign:
+            return None
+        entry = plan.entries[head.id]
+        return Express(self.runner, entry, results) if Express.is_for(self.runner, entry) else None
 
     async def _settle(self) -> None:
         for outbox in self.outboxes:

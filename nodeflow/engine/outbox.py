@@ -23,6 +23,8 @@ class Outbox:
     """
 
     def __init__(self, commit: Callable[[Results], Awaitable[None]]) -> None:
+        self.before: Callable[[], None] = lambda: None
+        """Called before what has come so far is committed."""
         self.results = Results()
         """What has come of the values so far; only whole items are committed by `run`."""
         self._commit = commit
@@ -41,6 +43,10 @@ class Outbox:
     async def end(self) -> None:
         """The item was handled; waits while too much of what came before isn't committed."""
         self._is_within = False
+        await self.make_room()
+
+    async def make_room(self) -> None:
+        """Have what there is committed; waits while too much isn't."""
         self._something.set()
         while self.results.size > HOP_BYTES and not self._is_over:
             self._taken = anyio.Event()
@@ -53,14 +59,14 @@ class Outbox:
     async def flush(self) -> None:
         """Commit what there is now, also within an item."""
         async with self._committing:
+            self.before()
             if not self.results.is_empty:
                 await self._commit(self.results.take())
 
     @property
     def is_due(self) -> bool:
         """Whether the event loop should have its turn, so that what waits is sent."""
-        is_idle = self._committing.statistics().locked is False
-        if not is_idle and time.monotonic() < self._turn:
+        if self._committing.locked() and time.monotonic() < self._turn:
             return False
         self._turn = time.monotonic() + _TURN_SECONDS
         return True
@@ -80,6 +86,7 @@ class Outbox:
                     self._something = anyio.Event()
                 async with self._committing:
                     if not self._is_within and not self.results.is_empty:
+                        self.before()
                         results = self.results.take()
                         self._taken.set()
                         await self._commit(results)

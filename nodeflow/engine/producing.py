@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -11,6 +12,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field
 
+from nodeflow.engine.express import Express, Stray
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.results import Results
@@ -43,24 +45,36 @@ class Producing:
     next: int = field(default=0, init=False)
     """The number of the next value that is committed."""
     _whole: dict[int, Hand] = field(factory=dict, init=False)
-    _pulling: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    _task: asyncio.Task[Any] | None = field(default=None, init=False)
+    _is_pulling: bool = field(default=False, init=False)
+    _prefix: str = field(init=False)
+    express: Express | None = field(default=None, init=False)
+    stray: Stray | None = field(default=None, init=False)
+    """The value that is handled now, when it has begun to go through by the short way."""
     outbox: Outbox = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._prefix = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}."
         self.outbox = Outbox(self.worker.hops.commit)
+        self.express = self.worker.express(self.head, self.outbox.results)
+        if self.express is not None:
+            self.outbox.before = self.express.count
 
     async def run(self) -> None:
         """Take its values through the loop, from its position on."""
         self.next = self.position
+        self._task = asyncio.current_task()
         if self.head.options.live:
             await self._resume()
         first = self.position if self.head.options.live else 0
         number = first
         async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
-            async for value in self._until_stopped(named(self.head, values)):
+            while not self.is_stopped and (value := await self.next_of(values)) is not _END:
                 if self.has_sought and number == first:
                     number = self.position
-                if number >= self.position:
+                if number > self.position and self._is_through(value, number):
+                    await self.outbox.make_room()
+                elif number >= self.position:
                     await self._handle(value, number)
                 number += 1
                 if self.outbox.is_due:
@@ -73,15 +87,36 @@ class Producing:
     def stop(self) -> None:
         """Let it give no further value; what it has given goes on."""
         self.is_stopped = True
-        self._pulling.cancel()
+        if self._is_pulling and self._task is not None:
+            self._task.cancel()
 
-    async def _until_stopped(self, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        while not self.is_stopped:
-            with anyio.CancelScope() as self._pulling:
-                value = await anext(values, _END)
-            if self._pulling.cancelled_caught or value is _END:
-                return
-            yield value
+    async def next_of(self, values: AsyncGenerator[Any, None]) -> Any:
+        """The next value; an error of the producer's says that it is."""
+        self._is_pulling = True
+        try:
+            return await anext(values, _END)
+        except asyncio.CancelledError:
+            if self.is_stopped and self._task is not None and not self._task.uncancel():
+                return _END
+            raise
+        except Exception as error:
+            error.add_note(
+                f"raised by the producer {self.head.id!r}, so its values have no end that others could wait for"
+            )
+            raise
+        finally:
+            self._is_pulling = False
+
+    def _is_through(self, value: Any, number: int) -> bool:
+        """Whether a value has gone through the loop, by the short way."""
+        if self.express is None or self.worker.turn.locked():
+            return False
+        stray = self.express.through(self._item(number), value)
+        if stray is not None:
+            self.stray = stray if stray.place >= 0 else None
+            return False
+        self.outbox.results.marks[self.at] = number + 1
+        return True
 
     def _seek(self) -> int:
         self.has_sought = True
@@ -107,7 +142,11 @@ class Producing:
         item, results = self._item(number), self.outbox.results
         self.outbox.begin()
         async with self.worker.turn:
-            await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
+            if self.stray is not None and self.express is not None:
+                stray, self.stray = self.stray, None
+                await self.express.astray(stray)
+            else:
+                await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
         self.worker.in_parts.over(item, results)
         results.marks[self.at] = number + 1
         await self.outbox.end()
@@ -145,21 +184,11 @@ class Producing:
         self.outbox.wake()
 
     def _item(self, number: int) -> str:
-        return f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}.{number}"
+        return f"{self._prefix}{number}"
 
     async def _flush(self, item: str, results: Results, works: Sequence[Work]) -> None:
         if await self.worker.in_parts.note(item, works, results):
             await self.outbox.flush()
-
-
-async def named(head: NodeSpec, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    """The values of a producer; an error of its own says which one it was."""
-    try:
-        async for value in values:
-            yield value
-    except Exception as error:
-        error.add_note(f"raised by the producer {head.id!r}, so its values have no end that others could wait for")
-        raise
 
 
 _END: Any = object()

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Outcome
+from nodeflow.engine.express import Stray
 from nodeflow.engine.flights import Flights
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.held import Held
@@ -68,6 +69,10 @@ class Runner:
             StoppedError: a node raised that shall stop the job.
         """
         await self._way(work, results, attempt, flush, hand).go()
+
+    async def go_on(self, work: Work, stray: Stray, results: Results, attempt: int) -> None:
+        """As `run`, of an item some nodes behind whose head are done with it."""
+        await self._way(work, results, attempt, None, None).go_on(stray)
 
     async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
         """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.

@@ -10,12 +10,13 @@ from attrs import define
 
 from nodeflow.engine.arguments import Reads, blamed, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
+from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
 from nodeflow.engine.invoke import awaited, no_generator, no_stray_cancellation, nodes_error
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.stages import Stage, Step, Write
-from nodeflow.engine.stalls import limited
+from nodeflow.engine.stalls import limited, waited
 from nodeflow.engine.work import Again
 from nodeflow.errors import BlobStoreError, PayloadError, StorageError
 from nodeflow.graph import Kind, NodeSpec
@@ -49,12 +50,43 @@ class Steps:
         found = [await self._step(step, outcomes, item, reads, again.get(step.spec.id)) for step in stage.steps]
         return [failure for failure in found if failure is not None]
 
-    async def run(self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads) -> list[Failure]:
-        """Run the nodes of a stage, those with one plain input in the fastest way; what is left to be done."""
+    async def run_on(
+        self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, stray: Stray
+    ) -> list[Failure]:
+        """Go on with the nodes of a stage, one of which has been called; what is left to be done."""
+        rows = self.runner.rows.of(stage)
+        for row in rows[: stray.place]:
+            self.results.count(row.done)
+        step = rows[stray.place].step
+        value, result, error = outcomes[rows[stray.place].source], stray.result, stray.error
+        if stray.waits_for is not None:
+            try:
+                result = await waited(result, stray.waits_for, self.runner.nodes.patience)
+            except BaseException as raised:
+                error = raised
+        if error is None:
+            failure = await self._gave(step, outcomes, item, value, result)
+        else:
+            failure = await self._raised(step, outcomes, item, value, error)
+        failures = [failure] if failure is not None else []
+        return failures + await self.run(stage, outcomes, item, reads, stray.place + 1)
+
+    async def run(
+        self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, first: int = 0
+    ) -> list[Failure]:
+        """Run the nodes of a stage, those with one plain input in the fastest way; what is left to be done.
+
+        Args:
+            stage: the stage.
+            outcomes: what has been given for the item.
+            item: its id.
+            reads: what was read for it.
+            first: the place of the first node that is run.
+        """
         failures = []
         rows, counts = self.runner.rows, self.results.counts
         plain, patience = rows.plain, self.runner.nodes.patience
-        for call, source, place, is_async, count, step in rows.of(stage):
+        for call, source, place, is_async, count, step in rows.of(stage)[first:]:
             value = outcomes[source]
             if call is None or value.__class__ not in plain:
                 failure = await self._step(step, outcomes, item, reads, None)

@@ -9,6 +9,7 @@ from attrs import define, evolve, field
 
 from nodeflow.engine.arguments import Reads, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
+from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.flights import Flight, Landed
 from nodeflow.engine.frame import Frame
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 MOST_IN_HOP = 10_000
 """How many values one hop carries at most; what has more children is committed in parts."""
 
-HOP_BYTES = 4 << 20
+HOP_BYTES = 256 << 10
 """How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
 
 
@@ -76,6 +77,13 @@ class Way:
             await self._drive()
         finally:
             await self._close_frames()
+
+    async def go_on(self, stray: Stray) -> None:
+        """Take an item on that left the short way."""
+        stage, outcomes, item = self.entry.stage, stray.outcomes, self.work.item
+        failures = await self.steps.run_on(stage, outcomes, item, Reads(outcomes), stray)
+        if failures:
+            await self._leave(failures, stage.level, item, outcomes, Reads(outcomes))
 
     async def land(self, flight: Flight, landed: Sequence[Landed]) -> None:
         """Go on behind nodes that didn't block."""

@@ -127,8 +127,12 @@ class Payloads:
         """A value encoded, so that it may be changed afterwards; None when more than that is to be done with it."""
         began = perf_counter()
         data = prepare(value, _any, in_lines=self.blobs is not None)
-        self.counts.encoded([_size(data)], perf_counter() - began)
-        return None if isinstance(data, Bundle) or len(data) > self._inline else Encoded(data)
+        if isinstance(data, Bundle):
+            self.counts.encoded_one(data.size, perf_counter() - began)
+            return None
+        size = len(data)
+        self.counts.encoded_one(size, perf_counter() - began)
+        return Encoded(data) if size <= self._inline else None
 
     async def pack_ready(self, value: Any, place: str) -> bytes:
         """A value as `pack` stores it, and as it may be given to `pack` again for the same place."""
@@ -172,6 +176,8 @@ class Payloads:
             PayloadError: one can't be kept; the path begins with the name and its place, as in `values[3].when`.
             BlobStoreError: one is large, and its blob can't be written.
         """
+        if type(values) is list and set(map(type, values)) == {Encoded} and max(map(len, values)) <= self._bare:
+            return values
         packed: list[bytes] = []
         sizes: list[int] = []  # of those that are encoded here
         began, paused = perf_counter(), 0.0

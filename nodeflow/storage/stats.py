@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import asdict, define, evolve
 
-from nodeflow.values.counts import ValueCounts
+from nodeflow.values.counts import Histogram, ValueCounts
 
 
 @define(kw_only=True)
@@ -52,5 +54,7 @@ class Stats(ValueCounts):
 
     def copy(self) -> Stats:
         """The counts as they are now."""
-        histograms = {name: each.copy() for name, each in asdict(self, recurse=False).items() if hasattr(each, "copy")}
+        self.settle()
+        found = asdict(self, recurse=False)
+        histograms: dict[str, Any] = {name: each.copy() for name, each in found.items() if isinstance(each, Histogram)}
         return evolve(self, **histograms)

@@ -62,6 +62,10 @@ class Histogram:
         return Histogram(self.unit, list(self.buckets), self.total)
 
 
+_SETTLED = 256
+"""How many values are counted before the histograms are changed."""
+
+
 def _seconds() -> Histogram:
     return Histogram(1e-6)
 
@@ -99,6 +103,21 @@ class ValueCounts:
     blob_bytes_swept: int = 0
     descriptor_write_failures: int = 0
     descriptor_restore_failures: int = 0
+    _sizes: list[int] = field(factory=list, init=False, eq=False)
+    _seconds: float = field(default=0.0, init=False, eq=False)
+
+    def encoded_one(self, size: int, seconds: float) -> None:
+        """Count a value that was encoded, with others before and after it: `settle` brings it into the histograms."""
+        self._sizes.append(size)
+        self._seconds += seconds
+        if len(self._sizes) >= _SETTLED:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring all that was counted into the histograms."""
+        self.encoded(self._sizes, self._seconds)
+        self._sizes.clear()
+        self._seconds = 0.0
 
     def encoded(self, sizes: list[int], seconds: float) -> None:
         """Count values that were encoded together."""
