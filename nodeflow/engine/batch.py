@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from nodeflow.engine.express import Express
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.intake import RefusedError
+from nodeflow.engine.partitioning import partition_of
 from nodeflow.engine.results import Results, refused_count
 from nodeflow.engine.way import HOP_BYTES, Flush
 from nodeflow.engine.work import Work
@@ -73,28 +75,34 @@ class Batch:
         for item in self.lease:
             if express is None:
                 await self._handle(item)
-            elif not self._is_simple(item):
-                express.count()  # a part of what comes of the item may be committed, and what is done with it
+            elif self._is_simple(item):
+                await self._hurry(express, item.value)
+            else:
+                await express.settle()  # a part of what comes of the item may be committed, and what is done with it
                 await self._handle(item)
-            elif (stray := express.through(item.value["id"], item.value["value"])) is not None:
-                await express.astray(stray)
             self.done.append(item)
             size = max(size, self.results.size)
         if express is not None:
-            express.count()
+            await express.settle()
         return size
+
+    async def _hurry(self, express: Express, value: dict[str, Any]) -> None:
+        """Take a simple item the short way."""
+        key = value.get("key", "")
+        if key:
+            self.worker.runner.nodes.partition = partition_of(key)
+        if (stray := express.through(value["id"], value["value"])) is not None:
+            await express.astray(stray, key)
 
     def _is_simple(self, item: Item) -> bool:
         """Whether it is new, and as it mostly is."""
         value = item.value
-        return (
-            item.attempt == 1
-            and not item.error
-            and type(value) is dict
-            and len(value) == 2
-            and "value" in value
-            and type(value.get("id")) is str
-        )
+        if item.attempt != 1 or item.error or type(value) is not dict or type(value.get("id")) is not str:
+            return False
+        if self.worker.post.plan.partitioning is None:
+            return len(value) == 2 and "value" in value
+        key = value.get("key")
+        return len(value) == 3 and "value" in value and type(key) is str and key not in self.worker.held
 
     async def _handle(self, item: Item) -> None:
         try:

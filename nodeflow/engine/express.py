@@ -10,7 +10,8 @@ from attrs import define, field
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.stages import Entry, Write
 from nodeflow.engine.work import Work
-from nodeflow.graph import Kind
+from nodeflow.errors import PayloadError
+from nodeflow.graph import Kind, NodeSpec
 
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
@@ -54,7 +55,7 @@ class Express:
     results: Results
     done: int = field(default=0, init=False)
     """How many items have come through since `count` was called."""
-    _stops: list[tuple[int, Callable[[Any], Any], int, int, bool, Send | None]] = field(init=False)
+    _stops: list[tuple[int, Callable[..., Any], NodeSpec | None, int, int, bool, Send | None]] = field(init=False)
     _first: Send | None = field(init=False)
     _outcomes: list[Any] = field(init=False)
 
@@ -63,9 +64,16 @@ class Express:
         self._outcomes = [None] * len(self.entry.places)
         self._first = self._send(self.entry.step.writes)
         self._stops = [
-            (number, row.call, row.source, row.place, row.is_async, self._send(row.step.writes))
+            (
+                number,
+                row.call or row.with_context or _never,
+                row.step.spec if row.with_context is not None else None,
+                row.source,
+                row.place,
+                row.is_async,
+                self._send(row.step.writes),
+            )
             for number, row in enumerate(self.runner.rows.of(self.entry.stage))
-            if row.call is not None
         ]
 
     @staticmethod
@@ -77,7 +85,10 @@ class Express:
         if stage.parts or stage.fan_outs or runner.watch is not None or runner.flights is not None:
             return False
         writes = [write for each in (step, *stage.steps) for write in each.writes]
-        return all(row.call is not None for row in runner.rows.of(stage)) and all(write.is_simple for write in writes)
+        rows = runner.rows.of(stage)
+        if step.spec.kind is Kind.PRODUCER and not all(row.call for row in rows):
+            return False
+        return all(row.call or row.with_context for row in rows) and all(write.is_simple for write in writes)
 
     def through(self, item: str, value: Any) -> Stray | None:
         """Take a value through.
@@ -89,9 +100,9 @@ class Express:
         if value.__class__ not in plain or (self._first is not None and not self._first(item, value)):
             return Stray(item, -1, [value])
         outcomes[0] = value
-        for number, call, source, place, is_async, send in self._stops:
+        for number, call, spec, source, place, is_async, send in self._stops:
             try:
-                result = call(outcomes[source])
+                result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
                 if is_async:
                     try:
                         waits_for = result.send(None)
@@ -101,20 +112,48 @@ class Express:
                         return Stray(item, number, outcomes.copy(), result, waits_for=waits_for)
             except BaseException as error:
                 return Stray(item, number, outcomes.copy(), error=error)
+            if spec is not None and not self._is_noted(spec):
+                return Stray(item, number, outcomes.copy(), result)
             if result.__class__ not in plain or (send is not None and not send(item, result)):
                 return Stray(item, number, outcomes.copy(), result)
             outcomes[place] = result
         self.done += 1
         return None
 
-    async def astray(self, stray: Stray, attempt: int = 1) -> None:
-        """Take an item on by the long way."""
-        node = self.entry.spec.id
-        work = Work(item=stray.item, entry=node, kept={node: stray.outcomes[0]})
+    async def astray(self, stray: Stray, key: str = "") -> None:
+        """Take an item on by the long way.
+
+        Args:
+            stray: it.
+            key: its key, in a loop with `by=`.
+        """
+        node, partition = self.entry.spec.id, self.runner.nodes.partition
+        work = Work(item=stray.item, entry=node, kept={node: stray.outcomes[0]}, key=key, partition=partition)
         if stray.place < 0:
-            await self.runner.run(work, self.results, attempt)
+            await self.runner.run(work, self.results)
         else:
-            await self.runner.go_on(work, stray, self.results, attempt)
+            await self.runner.go_on(work, stray, self.results)
+
+    def _is_noted(self, spec: NodeSpec) -> bool:
+        """Note what a node remembers; False when more came of it than that, which the long way finds."""
+        nodes = self.runner.nodes
+        if nodes.pushed:
+            return False
+        state = nodes.state(spec)
+        try:
+            if state is not None:
+                state.note()
+        except PayloadError:
+            return False
+        return True
+
+    async def settle(self) -> None:
+        """Count what has come through, and have saved what nodes remember of it."""
+        self.count()
+        states, packing = self.runner.nodes.states, self.runner.packing
+        for state in states.all if states is not None else ():
+            for name, data in state.unsaved().items():
+                self.results.remember(state.name, name, None if data is None else await packing.field(state.name, data))
 
     def count(self) -> None:
         """Count what has come through."""
@@ -148,3 +187,7 @@ class Express:
             return True
 
         return send_to_one if len(writes) == 1 else send
+
+
+def _never(value: Any) -> Any:
+    raise AssertionError("`Express.is_for` has seen that each node can be called")

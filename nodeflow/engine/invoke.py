@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import anyio
 import anyio.to_thread
-from attrs import evolve
+from attrs import evolve, fields
 
 from nodeflow.engine.stalls import limited
 from nodeflow.engine.state import State, States
@@ -173,23 +173,39 @@ class Nodes:
     def simple(self, spec: NodeSpec) -> Callable[[Any], Any] | None:
         """What is called with the value of a node's only input; None when there is more to a call of it."""
         live = self._live[spec.id]
-        if len(spec.edges) != 1 or spec.context_port or spec.ref_ports or not spec.ports:
-            return None
-        (port,) = spec.edges
-        first = spec.ports[0]
-        if (
-            first.name != port
-            or first.by_name
-            or any(each.name in spec.constants for each in spec.ports if each.positional)
-        ):
+        if spec.context_port or not _takes_one(spec):
             return None
         return partial(live.function, **spec.constants) if spec.constants else live.function
+
+    def with_context(self, spec: NodeSpec) -> Callable[[Any, str], Any] | None:
+        """As `simple`, of a node that takes the context, too; it is called with the value and the item's id."""
+        if not spec.context_port or not _takes_one(spec) or spec.positional:
+            return None
+        port, given, function = spec.context_port, self._contexts[spec.id], self._live[spec.id].function
+        facts = {each.alias: getattr(given, each.name) for each in fields(Context)} | {"push": self._push}
+        del facts["item_id"], facts["state"]
+        constants = spec.constants
+
+        def call(value: Any, item: str) -> Any:
+            return function(value, **constants, **{port: Context(item_id=item, state=self.state(spec), **facts)})
+
+        return call
 
     def _start(self, spec: NodeSpec, given: Mapping[str, Any], item: str, attempt: int) -> Any:
         arguments = {**spec.constants, **given}
         if spec.context_port:
             arguments[spec.context_port] = self._context(spec, item, attempt)
         return _called(self._live[spec.id], arguments)
+
+
+def _takes_one(spec: NodeSpec) -> bool:
+    """Whether a node is called with one value, by position, beside constants."""
+    if len(spec.edges) != 1 or spec.ref_ports or not spec.ports:
+        return False
+    (port,) = spec.edges
+    first = spec.ports[0]
+    is_in_the_way = any(each.name in spec.constants for each in spec.ports if each.positional)
+    return first.name == port and not first.by_name and not is_in_the_way
 
 
 def _called(live: NodeSpec, arguments: dict[str, Any]) -> Any:

@@ -224,7 +224,7 @@ class Worker:
     def express(self, head: NodeSpec | None, results: Results) -> Express | None:
         """The short way of a head's items; None when they have none."""
         plan = self.post.plan
-        if head is None or plan.partitioning is not None or head in plan.foreign:
+        if head is None or (plan.partitioning is None and head in plan.foreign):
             return None
         entry = plan.entries[head.id]
         return Express(self.runner, entry, results) if Express.is_for(self.runner, entry) else None

@@ -202,8 +202,8 @@ class _Planner:
 
     def _closed_by(self, spec: NodeSpec) -> Iterator[Join]:
         """The records of those, in any loop, that gather the values of a generator."""
-        for each in self.graph.nodes.values():
-            if each.kind is Kind.COLLECT and spec.fans_out:
+        for each in self.graph.nodes.values() if spec.fans_out else ():
+            if each.kind is Kind.COLLECT:
                 (edge,) = each.edges.values()
                 if self._below(edge.source)[-1:] == (spec.id,):
                     yield self._join(each)

@@ -28,6 +28,7 @@ class Row(NamedTuple):
         is_async: whether it is waited for.
         done: the name of its count.
         step: the step.
+        with_context: what is called with that value and the item's id instead, when the node takes the context.
     """
 
     call: Callable[[Any], Any] | None
@@ -36,6 +37,7 @@ class Row(NamedTuple):
     is_async: bool
     done: str
     step: Step
+    with_context: Callable[[Any, str], Any] | None = None
 
 
 class Rows:
@@ -68,6 +70,8 @@ class Rows:
         spec = step.spec
         is_simple = spec.kind is Kind.BLOCKING and len(step.sources) == 1 and step.sources[0][2] is None
         call = self._nodes.simple(spec) if is_simple else None
-        function = call.func if isinstance(call, partial) else call
+        with_context = self._nodes.with_context(spec) if is_simple and not spec.fans_out else None
+        function = spec.function if with_context else call.func if isinstance(call, partial) else call
         source = step.sources[0][1] if step.sources else 0
-        return Row(call, source, step.place, inspect.iscoroutinefunction(function), done_count(spec.id), step)
+        is_async = inspect.iscoroutinefunction(function)
+        return Row(call, source, step.place, is_async, done_count(spec.id), step, with_context)

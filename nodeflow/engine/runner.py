@@ -70,9 +70,9 @@ class Runner:
         """
         await self._way(work, results, attempt, flush, hand).go()
 
-    async def go_on(self, work: Work, stray: Stray, results: Results, attempt: int) -> None:
+    async def go_on(self, work: Work, stray: Stray, results: Results) -> None:
         """As `run`, of an item some nodes behind whose head are done with it."""
-        await self._way(work, results, attempt, None, None).go_on(stray)
+        await self._way(work, results, 1, None, None).go_on(stray)
 
     async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
         """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from attrs import define, field, frozen
@@ -13,6 +13,7 @@ from nodeflow.values import decode, encode
 
 _UNCHANGEABLE = (str, int, float, bool, type(None), bytes)
 _NOTHING: Any = object()
+_LATER: Any = object()
 
 
 def state_hash(node: str, partition: int) -> str:
@@ -49,6 +50,7 @@ class State(MutableMapping[Any, Any]):
     name: str
     _values: dict[str | bytes, Any] = field(factory=dict)
     _touched: dict[str | bytes, _Before] = field(factory=dict, init=False)
+    _unsaved: dict[str | bytes, Any] = field(factory=dict, init=False)
 
     @classmethod
     def load(cls, name: str, fields: Mapping[str, Any]) -> State:
@@ -117,6 +119,33 @@ class State(MutableMapping[Any, Any]):
         """Note that what has changed will be saved."""
         self._touched.clear()
 
+    def note(self) -> None:
+        """Note what has changed since `keep` or `undo` was called last, to be saved with what other items change.
+
+        Raises:
+            PayloadError: something can't be kept; with its key.
+        """
+        for inner in self._touched:
+            if not _can_be_kept(self._values.get(inner)):
+                changes = self.changes()
+                for each in self._touched:
+                    if _field(each) in changes:
+                        self._unsaved[each] = changes[_field(each)]
+                break
+            self._unsaved[inner] = _LATER
+        self._touched.clear()
+
+    def unsaved(self) -> dict[str, bytes | None]:
+        """What was noted, by field, as it is now; None for what was removed."""
+        found: dict[str, bytes | None] = {}
+        for inner, data in self._unsaved.items():
+            if data is _LATER:
+                value = self._values.get(inner, _NOTHING)
+                data = None if value is _NOTHING else encode(value)
+            found[_field(inner)] = data
+        self._unsaved.clear()
+        return found
+
     def undo(self) -> None:
         """Put back what has changed since `keep` was called last."""
         for inner, before in self._touched.items():
@@ -125,6 +154,18 @@ class State(MutableMapping[Any, Any]):
             else:
                 self._values[inner] = before.restored()
         self._touched.clear()
+
+
+def _can_be_kept(value: Any) -> bool:
+    """Whether a value is what JSON holds for sure, and nobody can change it."""
+    kind = type(value)
+    return (
+        (kind is int and -(2**53) < value < 2**53)
+        or kind is float
+        or kind is bool
+        or value is None
+        or (kind is str and value.isascii())
+    )
 
 
 def _inner(key: Any) -> str | bytes:
@@ -150,6 +191,11 @@ class States:
         """Take what was saved of a node in a partition, by field."""
         name = state_hash(node, partition)
         self._known[name] = State.load(name, fields)
+
+    @property
+    def all(self) -> Iterable[State]:
+        """All that anything was asked of."""
+        return self._known.values()
 
     def of(self, node: str, partition: int = 0) -> State:
         """What a node remembers in a partition."""

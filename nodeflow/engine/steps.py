@@ -86,7 +86,7 @@ class Steps:
         failures = []
         rows, counts = self.runner.rows, self.results.counts
         plain, patience = rows.plain, self.runner.nodes.patience
-        for call, source, place, is_async, count, step in rows.of(stage)[first:]:
+        for call, source, place, is_async, count, step, _ in rows.of(stage)[first:]:
             value = outcomes[source]
             if call is None or value.__class__ not in plain:
                 failure = await self._step(step, outcomes, item, reads, None)

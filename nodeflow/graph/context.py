@@ -47,12 +47,13 @@ class Context:
         the node raises, all is as it was before the item. Each node has a state of its own.
 
         Raises:
-            UsageError: there is none here, as in `setup`, or in a loop with several processes.
+            UsageError: there is none here, as in `setup`, in a `NonBlockingNode`, or in a loop with several processes
+                that has no `by=`.
         """
         if self._state is None:
             raise UsageError(
-                f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish, in a loop with "
-                f"processes=1; is that so of loop {self.loop!r}?"
+                f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish of nodes that "
+                f"block, in a loop with processes=1 or by=; is that so of loop {self.loop!r}?"
             )
         return self._state
 

@@ -14,11 +14,14 @@ def closed_cycle(nodes: Mapping[str, NodeSpec], added: NodeSpec) -> tuple[str, .
         nodes: the nodes so far, by id.
         added: the node that is to be added.
     """
+    sources = {nodes[edge.source].loop for edge in added.edges.values()} - {added.loop}
+    if not sources:
+        return None
     feeds: dict[str, set[str]] = {}
     for spec in nodes.values():
         for edge in spec.edges.values():
             feeds.setdefault(nodes[edge.source].loop, set()).add(spec.loop)
-    for source in sorted({nodes[edge.source].loop for edge in added.edges.values()} - {added.loop}):
+    for source in sorted(sources):
         if way := _way(feeds, added.loop, source):
             return (*way, added.loop)
     return None

@@ -23,7 +23,7 @@ DYING = """
                 path.unlink()
                 os.kill(os.getpid(), 9)
 
-    commit, lease = Hops.commit, QueueStore.lease
+    commit, lease = Hops.commit_now, QueueStore.lease
 
     async def commit_or_die(self, results, *arguments):
         slot, is_part = f"{self.loop}/{self.slot}", any(results.progress.values())
@@ -38,7 +38,7 @@ DYING = """
             die("before the lease", consumer)
         return lease(self, *arguments, consumer=consumer, **options)
 
-    Hops.commit, QueueStore.lease = commit_or_die, lease_or_die
+    Hops.commit_now, QueueStore.lease = commit_or_die, lease_or_die
 """
 
 POINTS = {
