@@ -10,17 +10,15 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
 from redis import Redis
 
-from benchmarks.report import Measure, conclude, machine, natural, options, progress
+from benchmarks.jobs import BUSY, BY_KEY, ITEM, THREE_LOOPS, latencies, rate_of
+from benchmarks.report import Measure, conclude, machine, natural, options
 from benchmarks.server import Server, server_for
-from nodeflow.engine import FlowEngine, JobResult, Progress, load_graph
 from nodeflow.engine.express import Express
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
@@ -28,39 +26,11 @@ from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import plan_loop
 from nodeflow.engine.results import Results
 from nodeflow.engine.runner import Runner
-from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Context, Graph
-from nodeflow.storage import DataStore
 from nodeflow.testing.memory import MemoryStore
 
-ITEM = {"id": "node_1", "data": {"x": list(range(10)), "text": "hello world" * 5}, "metadata": {"a": 1}}
 CHAIN = 10
 CALLS = 20_000
-
-FLOW = """
-    from nodeflow import Graph
-
-    ITEM = {item!r}
-
-    def items():
-        for _ in range({count}):
-            yield ITEM
-
-    def touch(item):
-        item["data"]["y"] = 1
-        return item
-
-    def sink(item) -> None:
-        pass
-
-    graph = Graph("bench")
-    with graph.loop("a"):
-        made = graph.add(items)
-    with graph.loop("b"):
-        touched = graph.add(touch, made)
-    with graph.loop("c"):
-        graph.add(sink, touched)
-"""
 
 
 def one(n: int) -> int:
@@ -147,48 +117,6 @@ async def per_node(rounds: int) -> list[Measure]:
     ]
 
 
-class Watch:
-    """When so many items had come through."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[float, int]] = []
-
-    def progress(self, progress: Progress) -> None:
-        """Note how far the last node is."""
-        self.seen.append((time.monotonic(), progress.nodes["sink"].done))
-
-    def draining(self) -> None:
-        """Nothing is drained."""
-
-    def restarting(self, death: LoopDiedError, seconds: float) -> None:
-        """Nothing may die."""
-        raise death
-
-    def output(self, slot: str, text: str, *, is_error: bool) -> None:
-        """Pass on what goes wrong."""
-        progress(f"{slot}: {text}")
-
-    def rate(self, items: int) -> float:
-        """Items per second, between a fifth and nine tenths of them."""
-        within = [(at, done) for at, done in self.seen if 0.2 * items <= done <= 0.9 * items]
-        (first, least), (last, most) = within[0], within[-1]
-        return (most - least) / (last - first)
-
-
-async def three_loops(server: Server, items: int) -> float:
-    """Items per second through three loops, each in a process of its own."""
-    watch = Watch()
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{Path(folder).name}.py"
-        path.write_text("\n".join(line[4:] for line in FLOW.format(item=ITEM, count=items).splitlines()))
-        graph, source = load_graph(str(path))
-        async with DataStore.from_url(server.url, prefix=server.prefix) as store:
-            result: JobResult = await FlowEngine(graph, store, source=source).run(observer=watch)
-    if result.done != items:
-        raise RuntimeError(f"{result.done} of {items} items came through")
-    return watch.rate(items)
-
-
 def _push(url: str, key: str, items: int) -> None:
     with Redis.from_url(url) as client:
         for _ in range(items):
@@ -237,6 +165,30 @@ def starts() -> list[Measure]:
     ]
 
 
+def in_processes(server: Server, items: int, rounds: int) -> list[Measure]:
+    """What graphs do whose loops are processes."""
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        found.setdefault("naive", []).append(naive_hop(server, items // 10))
+        found.setdefault("loops", []).append(asyncio.run(rate_of(THREE_LOOPS, server, items)))
+        found.setdefault("by", []).append(asyncio.run(rate_of(BY_KEY, server, items)))
+        for processes in (1, 2):
+            rate = asyncio.run(rate_of(BUSY, server, 6_000, PROCESSES=processes))
+            found.setdefault(f"busy {processes}", []).append(rate)
+    first, waits = latencies(server, 500)
+    rates = {name: median(values) for name, values in found.items()}
+    return [
+        Measure("naive LPUSH and BRPOP over one hop", rates["naive"], "items/s"),
+        Measure("three loops, two channels", rates["loops"], "items/s"),
+        Measure.at_least("three loops to one naive hop", rates["loops"] / rates["naive"], "x", 12),
+        Measure.at_least("the same with by= and state", rates["by"] / rates["naive"], "x", 8),
+        Measure.at_least("two processes that compute to one", rates["busy 2"] / rates["busy 1"], "x", 1.7),
+        Measure.at_most("an item through an idle graph of three loops, p50", median(waits) * 1000, "ms", 3),
+        Measure.at_most("the same, p99", waits[len(waits) * 99 // 100] * 1000, "ms", 10),
+        Measure.at_most("start of `nodeflow run` until the first result", first, "s", 1.5),
+    ]
+
+
 def main() -> int:
     """Read the options, measure, print; returns the exit status."""
     parser = options("benchmarks.engine", __doc__, 200_000, "items through the three loops")
@@ -246,15 +198,7 @@ def main() -> int:
     measures += starts()
     with server_for(chosen.url) as server:
         facts = machine(server.version())
-        naive, loops = [], []
-        for _ in range(chosen.rounds):
-            naive.append(naive_hop(server, chosen.items // 10))
-            loops.append(asyncio.run(three_loops(server, chosen.items)))
-    measures += [
-        Measure("naive LPUSH and BRPOP over one hop", median(naive), "items/s"),
-        Measure("three loops, two channels", median(loops), "items/s"),
-        Measure.at_least("three loops to one naive hop", median(loops) / median(naive), "x", 12),
-    ]
+        measures += in_processes(server, chosen.items, chosen.rounds)
     return conclude("The engine", facts, measures, as_json=chosen.json)
 
 

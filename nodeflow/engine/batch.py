@@ -138,7 +138,7 @@ class Batch:
             await self.worker.runner.run_each(works, results, item.attempt, self._flush_of(item, hand), hand)
 
     async def _refuse(self, item: Item, refusal: RefusedError, results: Results) -> None:
-        await self.lease.dead_letter(item, str(refusal))
+        results.refused.append((item, str(refusal)))
         plan = self.worker.post.plan
         if self.lease.name in plan.own_queues:  # what other programs push to a channel is no failure of the job
             results.count(refused_count(plan.loop.name))

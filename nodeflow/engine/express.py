@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import define, field
@@ -29,7 +30,8 @@ class Stray(NamedTuple):
         outcomes: what has been given for it.
         result: what the next node has returned.
         error: what it raised instead.
-        waits_for: what it waits for, when `result` is its coroutine.
+        is_waiting: whether `result` is its coroutine, which was begun and waits.
+        waits_for: what that waits for.
     """
 
     item: str
@@ -37,6 +39,7 @@ class Stray(NamedTuple):
     outcomes: list[Any]
     result: Any = None
     error: BaseException | None = None
+    is_waiting: bool = False
     waits_for: Any = None
 
 
@@ -103,13 +106,13 @@ class Express:
         for number, call, spec, source, place, is_async, send in self._stops:
             try:
                 result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
-                if is_async:
+                if is_async and result.__class__ is CoroutineType:
                     try:
                         waits_for = result.send(None)
                     except StopIteration as stop:
                         result = stop.value
                     else:
-                        return Stray(item, number, outcomes.copy(), result, waits_for=waits_for)
+                        return Stray(item, number, outcomes.copy(), result, None, True, waits_for)
             except BaseException as error:
                 return Stray(item, number, outcomes.copy(), error=error)
             if spec is not None and not self._is_noted(spec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from nodeflow.engine.arguments import Reads
 from nodeflow.engine.evaluation import Outcome
 from nodeflow.engine.failures import Failure
 from nodeflow.engine.hands import Hand, Hands
+from nodeflow.engine.hops import DrainedError
 from nodeflow.engine.stages import Step
-from nodeflow.graph import NodeSpec
 
 if TYPE_CHECKING:
     from nodeflow.engine.way import Way
@@ -87,8 +88,8 @@ class Flights:
 
     async def start(self, flight: Flight) -> None:
         """Begin the calls; while too many are under way, others have their turn."""
+        await self.hands.until(flight.hand, partial(self._has_places, flight))
         for step in flight.steps:
-            await self.hands.until(flight.hand, partial(self._has_place, step.spec))
             self._count[step.spec.id] += 1
             if step.spec.options.ordered:
                 self._lines[step.spec.id].append(flight)
@@ -100,20 +101,25 @@ class Flights:
         async with anyio.create_task_group() as calls:
             for step, each in zip(flight.steps, (each for each in flight.group if each.is_flying), strict=True):
                 calls.start_soon(self._call, flight, step, each, landed)
-        async with self.hands.turn(flight.hand):
-            await self.hands.until(flight.hand, partial(self._is_first, flight))
-            await flight.way.land(flight, landed)
-            for step in flight.steps:
-                self._count[step.spec.id] -= 1
-                if step.spec.options.ordered:
-                    self._lines[step.spec.id].popleft()
+        with suppress(DrainedError):
+            async with self.hands.turn(flight.hand):
+                await self._land(flight, landed)
+
+    async def _land(self, flight: Flight, landed: Sequence[Landed]) -> None:
+        await self.hands.until(flight.hand, partial(self._is_first, flight))
+        for step in flight.steps:  # before what follows, which may wait for older items that need a place
+            self._count[step.spec.id] -= 1
+            if step.spec.options.ordered:
+                self._lines[step.spec.id].popleft()
+        await flight.way.land(flight, landed)
 
     async def _call(self, flight: Flight, step: Step, flying: Failure, landed: list[Landed]) -> None:
         again = flying.again
         landed.append(await flight.way.steps.fly(step, flight.item, flight.reads, again.given, again.attempt))
 
-    def _has_place(self, spec: NodeSpec) -> bool:
-        return self._count[spec.id] < spec.options.max_in_flight
+    def _has_places(self, flight: Flight) -> bool:
+        specs = [step.spec for step in flight.steps]
+        return all(self._count[spec.id] < spec.options.max_in_flight for spec in specs)
 
     def _is_first(self, flight: Flight) -> bool:
         return all(self._lines[step.spec.id][0] is flight for step in flight.steps if step.spec.options.ordered)

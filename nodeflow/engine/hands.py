@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import anyio
 from attrs import define, field
 
+from nodeflow.engine.hops import DrainedError
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.results import Results
 
@@ -62,10 +63,12 @@ class Hands:
     Args:
         nodes: the nodes, which are told in which partition they are.
         settle: commits what is to be committed before what other heads' items change.
+        give_up: ends the work of all heads: there is no room for what comes of an item, and the process is to stop.
     """
 
     nodes: Nodes
     settle: Callable[[], Awaitable[None]]
+    give_up: Callable[[], None] = field(default=lambda: None, init=False)
     _open: list[Hand] = field(factory=list, init=False)
     _whole: deque[Hand] = field(factory=deque, init=False)
     _turn: anyio.Lock = field(factory=lambda: anyio.Lock(fast_acquire=True), init=False)
@@ -84,6 +87,9 @@ class Hands:
                 hand.is_whole = True
                 self._whole.append(hand)
                 await hand.lot.when_whole(hand)
+        except DrainedError:
+            self.give_up()  # others may wait for this item
+            raise
         finally:
             self._leave()
 

@@ -98,7 +98,11 @@ class Hops:
             commit = self.store.queue.commit
             await commit(pushes=results.pushes, later=results.later, dead=dead, changes=changes)
         else:
-            await lease.commit(items=items, pushes=results.pushes, later=results.later, dead=dead, changes=changes)
+            refused = results.refused
+            if items is not None:
+                items = [item for item in items if all(item is not each for each, _ in refused)]
+            pushes, later = results.pushes, results.later
+            await lease.commit(items=items, refused=refused, pushes=pushes, later=later, dead=dead, changes=changes)
 
     def _changes(self, results: Results) -> Changes:
         return Changes(

@@ -83,7 +83,7 @@ class Nodes:
             Exception: whatever the node raises.
         """
         with no_stray_cancellation():
-            result = await self._awaited(self._start(spec, given, item, attempt))
+            result = await self.awaited(self._start(spec, given, item, attempt))
         return no_generator(spec, result)
 
     async def fly(
@@ -104,20 +104,24 @@ class Nodes:
             )
         with no_stray_cancellation():
             if inspect.iscoroutinefunction(live.function):
-                result = await self._awaited(_called(live, arguments))
+                result = await self.awaited(_called(live, arguments))
             else:
-                result = await self._awaited(self._in_a_thread(spec, partial(_called, live, arguments)))
+                result = await self.awaited(self._in_a_thread(spec, partial(_called, live, arguments)))
         return no_generator(spec, result), pushed
 
     async def _in_a_thread(self, spec: NodeSpec, call: Callable[[], Any]) -> Any:
         limiter = self._limiters.setdefault(spec.id, anyio.CapacityLimiter(spec.options.max_in_flight))
         return await awaited(await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True))
 
-    async def _awaited(self, result: Any) -> Any:
-        """What a call gave, waited for where it can be, for as long as it may."""
-        if inspect.iscoroutine(result):
-            return await limited(result, self.patience)
-        return await limited(awaited(result), self.patience) if inspect.isawaitable(result) else result
+    async def awaited(self, result: Any) -> Any:
+        """What a call gave, waited for where it can be, and what that gave, too; for as long as it may.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        while inspect.isawaitable(result):
+            result = await limited(awaited(result), self.patience)
+        return result
 
     def fan_out(
         self, spec: NodeSpec, given: Mapping[str, Any], item: str = "", attempt: int = 1
@@ -144,7 +148,7 @@ class Nodes:
     def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
         context = self._context(spec, "", 1)
-        return _unless_none(lambda: self._live[spec.id].target.finish(context))
+        return _unless_none(lambda: self._live[spec.id].target.finish(context), self.patience)
 
     def undo(self, spec: NodeSpec) -> None:
         """Forget what a node did beside giving a value: it raised."""
@@ -239,7 +243,7 @@ async def each_of(start: Callable[[], Any], patience: float = math.inf) -> Async
         patience: for how many seconds a value may be waited for.
     """
     with no_stray_cancellation():
-        values = await awaited(start())
+        values = await limited(awaited(start()), patience)
     try:
         with no_stray_cancellation():
             if hasattr(values, "__aiter__"):
@@ -264,14 +268,14 @@ async def _single(start: Callable[[], Awaitable[Any]]) -> AsyncGenerator[Any, No
     yield await start()
 
 
-async def _unless_none(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+async def _unless_none(start: Callable[[], Any], patience: float) -> AsyncGenerator[Any, None]:
     result = start()
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        async for value in each_of(lambda: result):
+        async for value in each_of(lambda: result, patience):
             yield value
     else:
         with no_stray_cancellation():
-            value = await awaited(result)
+            value = await limited(awaited(result), patience)
         if value is not None:
             yield value
 

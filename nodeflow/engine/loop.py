@@ -176,7 +176,8 @@ class Worker:
             async with anyio.create_task_group() as tasks:
                 if self.post.plan.flies:
                     self.runner = evolve(self.runner, flights=Flights(tasks, self.hands))
-                    committing.start_soon(self._commit_whole, tasks.cancel_scope)
+                    self.hands.give_up = tasks.cancel_scope.cancel  # what is in hand is given again
+                    committing.start_soon(self._commit_whole)
                 self._start_heads(tasks)
             committing.cancel_scope.cancel()
 
@@ -191,11 +192,11 @@ class Worker:
             for reader in plan.foreign:
                 tasks.start_soon(self.route, routing, str(reader.target.queue), routing.of_reader(reader))
 
-    async def _commit_whole(self, heads: anyio.CancelScope) -> None:
+    async def _commit_whole(self) -> None:
         try:
             await self.hands.commit()
         except DrainedError:
-            heads.cancel()  # what is in hand is given again
+            self.hands.give_up()
 
     async def produce(self, head: NodeSpec) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""

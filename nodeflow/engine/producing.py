@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field
 
-from nodeflow.engine.express import Express, Stray
+from nodeflow.engine.express import Express
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.results import Results
@@ -49,8 +49,6 @@ class Producing:
     _is_pulling: bool = field(default=False, init=False)
     _prefix: str = field(init=False)
     express: Express | None = field(default=None, init=False)
-    stray: Stray | None = field(default=None, init=False)
-    """The value that is handled now, when it has begun to go through by the short way."""
     outbox: Outbox = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -72,8 +70,8 @@ class Producing:
             while not self.is_stopped and (value := await self.next_of(values)) is not _END:
                 if self.has_sought and number == first:
                     number = self.position
-                if number > self.position and self._is_through(value, number):
-                    await self.outbox.make_room()
+                if number > self.position and self.express is not None and not self.worker.turn.locked():
+                    await self._hurry(self.express, value, number)
                 elif number >= self.position:
                     await self._handle(value, number)
                 number += 1
@@ -107,16 +105,21 @@ class Producing:
         finally:
             self._is_pulling = False
 
-    def _is_through(self, value: Any, number: int) -> bool:
-        """Whether a value has gone through the loop, by the short way."""
-        if self.express is None or self.worker.turn.locked():
-            return False
-        stray = self.express.through(self._item(number), value)
+    async def _hurry(self, express: Express, value: Any, number: int) -> None:
+        """Take a value the short way."""
+        stray = express.through(self._item(number), value)
+        if stray is not None and stray.place < 0:
+            await self._handle(value, number)
+            return
         if stray is not None:
-            self.stray = stray if stray.place >= 0 else None
-            return False
+            self.worker.turn.acquire_nowait()  # waiting for it would meet the cancel scopes of the node that has begun
+            self.outbox.begin()
+            try:
+                await express.astray(stray)
+            finally:
+                self.worker.turn.release()
         self.outbox.results.marks[self.at] = number + 1
-        return True
+        await self.outbox.end()
 
     def _seek(self) -> int:
         self.has_sought = True
@@ -142,11 +145,7 @@ class Producing:
         item, results = self._item(number), self.outbox.results
         self.outbox.begin()
         async with self.worker.turn:
-            if self.stray is not None and self.express is not None:
-                stray, self.stray = self.stray, None
-                await self.express.astray(stray)
-            else:
-                await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
+            await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
         self.worker.in_parts.over(item, results)
         results.marks[self.at] = number + 1
         await self.outbox.end()

@@ -51,7 +51,7 @@ class Reslotting:
     async def scatter(self, queues: Queues) -> None:
         """Give what was gathered to the slots that there are now."""
         for name in self._names(queues):
-            await self._move(gathered_queue(name), None, partial(self._to_slot, name))
+            await self._move(gathered_queue(name), f"{self.loop.name}/moved", partial(self._to_slot, name))
 
     def _names(self, queues: Queues) -> list[str]:
         return [*queues.into(self.loop.name), loop_queue(self.loop.name)]
@@ -61,7 +61,7 @@ class Reslotting:
         partition = value.get("partition", partition_of(str(value.get("key", value.get("id")))))
         return slot_queue(name, int(partition) % self.loop.processes)
 
-    async def _move(self, queue: str, consumer: str | None, target: Callable[[Item], str]) -> None:
+    async def _move(self, queue: str, consumer: str, target: Callable[[Item], str]) -> None:
         while True:
             async with self.store.queue.lease(queue, MOST_LEASED, timeout=0, consumer=consumer) as lease:
                 if not lease:

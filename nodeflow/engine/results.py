@@ -14,7 +14,7 @@ from nodeflow.engine.stages import Channel, Join
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.engine.work import kept_outcome
 from nodeflow.graph import NodeSpec
-from nodeflow.storage import DeadLetter
+from nodeflow.storage import DeadLetter, Item
 
 
 def done_count(node: str) -> str:
@@ -74,6 +74,7 @@ class Results:
         marks: what marks of the ledger become.
         states: what nodes remember from now on, by hash and field; None for what is removed.
         progress: how far items are whose values are committed in parts, encoded; None where that is over.
+        refused: items that the loop can't take in, each with the reason.
         size: how many bytes all that has.
     """
 
@@ -86,6 +87,7 @@ class Results:
     marks: dict[str, int] = field(factory=dict)
     states: dict[str, dict[str, bytes | None]] = field(factory=dict)
     progress: dict[str, bytes | None] = field(factory=dict)
+    refused: list[tuple[Item, str]] = field(factory=list)
     size: int = 0
 
     def push(self, queue: str, data: bytes) -> None:
@@ -130,6 +132,7 @@ class Results:
         self.dead += other.dead
         self.given += other.given
         self.gathered += other.gathered
+        self.refused += other.refused
         for name, increment in other.counts.items():
             self.counts[name] += increment
         self.marks.update(other.marks)

@@ -53,11 +53,10 @@ class Routing:
             try:
                 queue, data = await address_of(item)
             except RefusedError as refusal:
-                await lease.dead_letter(item, str(refusal))
+                results.refused.append((item, str(refusal)))
             else:
                 results.push(queue, data)
-        if lease.is_open or not results.is_empty:
-            await self.hops.commit(results, lease if lease.is_open else None)
+        await self.hops.commit(results, lease)
         return min(MOST_LEASED, 2 * most)
 
     def of_reader(self, reader: NodeSpec) -> AddressOf:

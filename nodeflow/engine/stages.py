@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Source
 from nodeflow.engine.partitioning import Partitioning
-from nodeflow.graph import Kind, NodeSpec
+from nodeflow.graph import NodeSpec
 
 
 @frozen(eq=False)
@@ -152,11 +152,6 @@ class Stage:
     steps: tuple[Step, ...] = ()
     parts: tuple[Part, ...] = ()
     fan_outs: tuple[FanOut, ...] = ()
-
-    @cached_property
-    def remembers(self) -> bool:
-        """Whether a node of it may remember something."""
-        return any(step.spec.takes_context and step.spec.kind is not Kind.NON_BLOCKING for step in self.steps)
 
     def every_step(self) -> Iterator[Step]:
         """Its steps and generators, and those of the stages below it."""

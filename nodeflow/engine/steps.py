@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -13,7 +14,8 @@ from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
 from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
-from nodeflow.engine.invoke import awaited, no_generator, no_stray_cancellation, nodes_error
+from nodeflow.engine.hands import Hand
+from nodeflow.engine.invoke import no_generator, no_stray_cancellation, nodes_error
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.stages import Stage, Step, Write
 from nodeflow.engine.stalls import limited, waited
@@ -35,13 +37,13 @@ class Steps:
         runner: what it belongs to.
         results: what came of them is added to these.
         attempt: which delivery of the item this is.
-        may_fly: whether nodes that don't block are left to be called while the loop goes on.
+        hand: the item, where nodes that don't block are left to be called while the loop goes on.
     """
 
     runner: Runner
     results: Results
     attempt: int
-    may_fly: bool = False
+    hand: Hand | None = None
 
     async def run_again(
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, again: Mapping[str, Again]
@@ -59,7 +61,7 @@ class Steps:
             self.results.count(row.done)
         step = rows[stray.place].step
         value, result, error = outcomes[rows[stray.place].source], stray.result, stray.error
-        if stray.waits_for is not None:
+        if stray.is_waiting:
             try:
                 result = await waited(result, stray.waits_for, self.runner.nodes.patience)
             except BaseException as raised:
@@ -92,7 +94,9 @@ class Steps:
                 failure = await self._step(step, outcomes, item, reads, None)
             else:
                 try:
-                    result = await limited(call(value), patience) if is_async else call(value)
+                    result = call(value)
+                    if is_async and result.__class__ is CoroutineType:
+                        result = await limited(result, patience)
                 except BaseException as error:
                     failure = await self._raised(step, outcomes, item, value, error)
                 else:
@@ -134,7 +138,7 @@ class Steps:
         failure = None
         try:
             with no_stray_cancellation():
-                result = no_generator(step.spec, await awaited(result))
+                result = no_generator(step.spec, await self.runner.nodes.awaited(result))
             outcomes[step.place] = settled(step.spec, given, result)
         except BaseException as error:
             failure = self.failure(step, item, given, error, 1)
@@ -150,10 +154,12 @@ class Steps:
         failure: Failure | None = None
         if isinstance(given, Absent):
             outcomes[step.place] = given
-        elif self.may_fly and step.spec.kind is Kind.NON_BLOCKING:
+        elif self.hand is not None and step.spec.kind is Kind.NON_BLOCKING:
             outcomes[step.place] = Absent.WAITING
             return Failure.flying(again or Again(node=step.spec.id, given=given))
         else:
+            if self.hand is not None and step.spec.takes_context:
+                await self.hand.hands.until_oldest(self.hand)
             failure = await self._call(step, outcomes, item, reads, given, attempt)
         return await self._conclude(step, outcomes, item, {} if isinstance(given, Absent) else given, attempt, failure)
 

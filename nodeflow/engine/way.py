@@ -61,7 +61,7 @@ class Way:
     steps: Steps = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.steps = Steps(self.runner, self.results, self.attempt, may_fly=self.hand is not None)
+        self.steps = Steps(self.runner, self.results, self.attempt, self.hand)
 
     async def go(self) -> None:
         """Do what is left of the item."""
@@ -81,6 +81,8 @@ class Way:
     async def go_on(self, stray: Stray) -> None:
         """Take an item on that left the short way."""
         stage, outcomes, item = self.entry.stage, stray.outcomes, self.work.item
+        if self.entry.spec.kind is not Kind.READER:
+            self.results.count(done_count(self.entry.spec.id))
         failures = await self.steps.run_on(stage, outcomes, item, Reads(outcomes), stray)
         if failures:
             await self._leave(failures, stage.level, item, outcomes, Reads(outcomes))
@@ -177,8 +179,6 @@ class Way:
         work: Work | None = None,
         failed: Sequence[Failure] = (),
     ) -> None:
-        if self.hand is not None and stage.remembers:
-            await self.hand.hands.until_oldest(self.hand)
         again = {each.node: each for each in work.run} if work is not None else {}
         if again:
             failures = await self.steps.run_again(stage, outcomes, item, reads, again)

@@ -90,6 +90,7 @@ class Lease(Sequence[Item]):
         self,
         *,
         items: Iterable[Item] | None = None,
+        refused: Sequence[tuple[Item, str]] = (),
         pushes: Mapping[str, Sequence[Any]] | None = None,
         states: Mapping[str, Any] | None = None,
         dead: Mapping[str, Sequence[Any]] | None = None,
@@ -104,6 +105,7 @@ class Lease(Sequence[Item]):
 
         Args:
             items: which; None means all that the lease still holds. The others stay leased.
+            refused: items that go to the dead letters instead, each with its error; none of `items`.
             pushes: values by queue, oldest first.
             states: values by key, kept as the cache's entries of these keys without a time to live.
             dead: dead letters by the queue that they belong to.
@@ -123,10 +125,12 @@ class Lease(Sequence[Item]):
         """
         self._must_be_open()
         places = None if items is None else self._places_of(items)
+        buried = self._places_of([item for item, _ in refused])
         await self._hops.commit(
             lease=self,
             done=places,
-            after=lambda: self._forget(places),
+            buried=[(place, clean(error)) for place, (_, error) in zip(buried, refused, strict=True)],
+            after=lambda: self._forget(None if places is None else [*places, *buried]),
             pushes=pushes,
             states=states,
             dead=dead,

@@ -107,7 +107,7 @@ def check(found: dict[str, list[Any]]) -> None:
     assert sorted(found["sums"]) == [-sum(sums), *sums]
 
 
-@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_several_items_are_at_it_at_once_but_no_more_than_were_asked_for(project: Project, ordered: bool) -> None:
     project.write("flow.py", FLOW.replace("ORDERED", str(ordered)))
     done = project.run("run", "flow.py", "--quiet", status=3)
@@ -173,6 +173,88 @@ def test_a_large_fan_out_of_what_does_not_block_is_committed_in_parts(project: P
     """)  # fmt: skip
     project.run("run", "flow.py", "--quiet")
     assert take(project)["first"] == list(range(25_000))
+
+
+WAITING = """
+    import asyncio
+    from nodeflow import BlockingNode, Context, Graph, NonBlockingNode, node
+    from nodes import QueueWriter
+
+    def numbers():
+        yield from range(12)
+
+    @node(ordered=False)
+    class First(NonBlockingNode):
+        async def execute(self, n: int):
+            await asyncio.sleep(0.3 if n == 0 else 0.01)
+            return n
+
+    @node(SECOND)
+    class Second(NonBlockingNode):
+        async def execute(self, n: int):
+            await asyncio.sleep(0.01)
+            return n
+
+    @node(ordered=False, max_in_flight=1)
+    class Other(NonBlockingNode):
+        async def execute(self, n: int):
+            await asyncio.sleep(0.002)
+            return n
+
+    def several(n: int):
+        yield n
+        yield n
+
+    class Sum(BlockingNode):
+        def execute(self, n: int, ctx: Context):
+            ctx.state["sum"] = ctx.state.get("sum", 0) + n
+            return n
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        first = graph.add(First(), n)
+        both = graph.add(lambda a, b: a + b, graph.add(Second(), first), graph.add(Other(), first), id="both")
+        graph.add(QueueWriter("sums"), graph.add(Sum(), graph.add(several, both)))
+"""
+
+
+@pytest.mark.parametrize(
+    "second", ["ordered=False, max_in_flight=1", pytest.param("ordered=True", marks=pytest.mark.slow)]
+)
+def test_older_items_find_places_although_younger_ones_were_faster(project: Project, second: str) -> None:
+    project.write("flow.py", WAITING.replace("SECOND", second))
+    project.run("run", "flow.py", "--quiet")
+    assert sorted(take(project)["sums"]) == sorted(2 * n for n in range(12) for _ in range(2))
+
+
+def test_what_remembers_behind_it_does_not_hold_it_up(project: Project) -> None:
+    project.write("flow.py", """
+        import asyncio
+        from pathlib import Path
+        from nodeflow import Graph, NonBlockingNode
+
+        def numbers():
+            yield from range(10)
+
+        class Wait(NonBlockingNode):
+            now = 0
+            async def execute(self, n: int):
+                Wait.now += 1
+                await asyncio.sleep(0.3)
+                Path(f"seen {Wait.now}").touch()
+                Wait.now -= 1
+                return n
+
+        def remember(n: int, ctx):
+            ctx.state["n"] = n
+
+        graph = Graph("TOKEN")
+        graph.add(remember, graph.add(Wait(), graph.add(numbers)))
+    """)  # fmt: skip
+    project.run("run", "flow.py", "--quiet")
+    assert (project.folder / "seen 10").exists()
 
 
 def test_nothing_is_remembered_by_several_at_once() -> None:

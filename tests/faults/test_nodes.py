@@ -198,6 +198,7 @@ HELD_UP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", HELD_UP)
 def test_a_node_that_never_gives_anything_fails_its_item(project: Project, way: str) -> None:
     signature, body = HELD_UP[way]
