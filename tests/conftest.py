@@ -24,7 +24,14 @@ CORE = {"test_queue.py", "test_lease.py", "test_commit.py", "test_suspects.py", 
 ON_BOTH_SERVERS = (HERE / "storage", HERE / "engine" / "test_run.py", HERE / "faults")
 """Tests that are run on Valkey and once more on Redis if they use `server_url`."""
 
-ON_ONE_SERVER = {"test_exact.py", "test_random_graphs.py"}
+ON_ONE_SERVER = {
+    "test_by.py",
+    "test_exact.py",
+    "test_letters.py",
+    "test_outage.py",
+    "test_points.py",
+    "test_random_graphs.py",
+}
 """Those of them that take long, and whose steps of the server others run on both."""
 
 

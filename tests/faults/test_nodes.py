@@ -70,6 +70,7 @@ def test_sys_exit_in_a_node_fails_its_item_only(project: Project) -> None:
     discard(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["setup", "produce"])
 def test_sys_exit_elsewhere_stops_the_job(project: Project, method: str) -> None:
     project.write(
@@ -105,6 +106,7 @@ def test_a_node_that_raises_cancelled_error_fails_its_item(project: Project) -> 
     discard(project)
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_shown_fails_its_item(project: Project) -> None:
     write(project, "class Odd(Exception): __str__ = __repr__ = lambda self: 1 / 0\n        if n == 5: raise Odd")
     assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
@@ -120,18 +122,21 @@ def test_a_node_that_wants_too_much_memory_fails_its_item(project: Project) -> N
     discard(project)
 
 
+@pytest.mark.slow
 def test_a_node_that_raises_what_is_no_exception_fails_its_item(project: Project) -> None:
     write(project, "class Odd(BaseException): pass\n        if n == 5: raise Odd")
     assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
     discard(project)
 
 
+@pytest.mark.slow
 def test_a_node_that_prints_very_much_holds_nothing_up(project: Project) -> None:
     write(project, "if n == 5: print('x' * 1_000_000 + chr(10), end='') if n else None")
     assert project.run("run", "flow.py", "--quiet").stdout.count("x") == 1_000_000
     discard(project)
 
 
+@pytest.mark.slow
 def test_a_process_that_a_node_detaches_does_not_hold_the_job_up(project: Project) -> None:
     body = """if n == 0:
             child = subprocess.Popen(["sleep", "600"], start_new_session=True)
@@ -142,6 +147,7 @@ def test_a_process_that_a_node_detaches_does_not_hold_the_job_up(project: Projec
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_loop_that_somebody_else_stops_is_started_again(project: Project) -> None:
     write(project, 'Path(f"pid {os.getpid()}").touch(); time.sleep(0.1)')
     with project.started("run", "flow.py", "--quiet") as supervisor:
@@ -154,6 +160,7 @@ def test_a_loop_that_somebody_else_stops_is_started_again(project: Project) -> N
     assert len(list(project.folder.glob("pid *"))) == 2
 
 
+@pytest.mark.slow
 def test_large_values_travel(project: Project) -> None:
     project.write(
         "flow.py",
@@ -164,6 +171,7 @@ def test_large_values_travel(project: Project) -> None:
     assert "100 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
 
 
+@pytest.mark.slow
 def test_the_loops_start_in_the_folder_in_which_the_file_was_loaded(project: Project) -> None:
     (project.folder / "data").mkdir()
     write(project, "assert Path.cwd().name == 'data'")
@@ -253,3 +261,14 @@ def test_a_producer_may_wait_for_its_next_value_for_longer(project: Project, is_
         project.replace("flow.py", "time.sleep(3) if", "await asyncio.sleep(3) if")
     project.replace("flow.py", 'graph.loop("a")', 'graph.loop("a", stall_timeout=0.5)')
     assert "10 items done" in project.run("run", "flow.py", "--quiet").stdout
+
+
+@pytest.mark.slow
+def test_a_fan_out_of_a_gigabyte_goes_through_a_loop_of_a_third_of_that(project: Project) -> None:
+    write(project, "pass")
+    project.replace("flow.py", "range(10)", "range(1)")
+    project.replace("flow.py", "    return n\n", "    yield from (str(k) * 2_000 for k in range(100_000))\n")
+    project.replace("flow.py", "-> int:", ":")
+    project.replace("flow.py", "n: int) -> None", "n: str) -> None")
+    project.replace("flow.py", 'graph.loop("b")', 'graph.loop("b", memory="330MB")')
+    assert "100,000 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
