@@ -26,6 +26,7 @@ _LEASE_SECONDS = 0.1
 """How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
 
 MOST_LEASED = 1_000
+"""How many items a lease has at most: more gain little, and are longer in the hands of one process."""
 
 
 @define(eq=False)
@@ -143,7 +144,7 @@ class Batch:
         if self.lease.name in plan.own_queues:  # what other programs push to a channel is no failure of the job
             results.count(refused_count(plan.loop.name))
             if isinstance(item.value, Mapping) and item.value.get("holds"):
-                await self.worker.held.end(str(item.value["key"]), results)
+                await self.worker.held.end(str(item.value.get("key")), results)
 
     async def _over(self, item: Item, works: Sequence[Work], results: Results) -> None:
         if works[0].holds:
@@ -163,7 +164,7 @@ class Batch:
 
     def _next(self, most: int, seconds: float, size: int) -> int:
         """How many the next items should be at most."""
-        fitting = len(self.lease) * min(_LEASE_SECONDS / seconds, HOP_BYTES / max(1, size))
+        fitting = len(self.lease) * min(_LEASE_SECONDS / max(seconds, 1e-6), HOP_BYTES / max(1, size))
         return max(1, min(MOST_LEASED, round(fitting), 2 * most))
 
     def _key(self, item: Item) -> str:
