@@ -152,7 +152,8 @@ def test_what_other_programs_push_is_divided_too(project: Project) -> None:
                 os.kill(pid(project, f"count-{n // 1000}"), signal.SIGKILL)
         eventually(lambda: client.llen(out) == 3000, within=40, what="all come through")
         supervisor.send_signal(signal.SIGTERM)
-        supervisor.communicate(timeout=20)
+        _, errors = supervisor.communicate(timeout=20)
+    assert "exited with status" not in errors
     found = take(project)
     assert found == {user: values[:-1] for user, values in expected().items()}
     letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
