@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+import anyio.lowlevel
+from attrs import define, field, frozen
 
 from nodeflow.engine.express import Express
 from nodeflow.engine.hands import Hand
@@ -29,6 +30,37 @@ MOST_LEASED = 1_000
 """How many items a lease has at most: more gain little, and are longer in the hands of one process."""
 
 
+_SOON_SECONDS = 0.02
+"""A lease that is done sooner than this has the next one taken before, so that nobody waits for that."""
+
+_SLICE = 100
+"""After how many items others have their turn, as those that send and receive."""
+
+
+@frozen
+class Pace:
+    """How fast items went through.
+
+    Args:
+        items: how many.
+        seconds_for_all: how long that took.
+        size: how many bytes came of them.
+    """
+
+    items: int
+    seconds_for_all: float
+    size: int
+
+    def seconds(self, items: int) -> float:
+        """How long so many items will take."""
+        return items * self.seconds_for_all / self.items
+
+    def next(self, most: int) -> int:
+        """How many items the next lease should have at most, when the last could have had so many."""
+        fitting = self.items * min(_LEASE_SECONDS / max(self.seconds_for_all, 1e-6), HOP_BYTES / max(1, self.size))
+        return max(1, min(MOST_LEASED, round(fitting), 2 * most))
+
+
 @define(eq=False)
 class Batch:
     """The items of a lease, taken through the loop one after the other, and what came of them.
@@ -43,7 +75,8 @@ class Batch:
     lease: Lease
     head: NodeSpec | None
     results: Results = field(factory=Results)
-    done: list[Item] = field(factory=list)
+    passed: int = 0
+    """How many of them are done."""
     left: Mapping[str, list[Work]] = field(factory=dict)
 
     async def run(self, most: int, go_on: Callable[[int], None]) -> None:
@@ -53,14 +86,19 @@ class Batch:
             most: how many they could have been.
             go_on: told when the next ones may be taken, and how many at most.
         """
-        hops = self.worker.hops
+        hops, paces = self.worker.hops, self.worker.paces
         async with self.worker.turn:
+            known = paces.get(self.lease.name)
+            is_ahead = known is not None and known.seconds(len(self.lease)) < _SOON_SECONDS
+            if is_ahead and known is not None:
+                go_on(known.next(most))
             start = time.monotonic()
             size = await self._each()
-            seconds = time.monotonic() - start
+            pace = paces[self.lease.name] = Pace(len(self.lease), time.monotonic() - start, size)
             await hops.order.acquire()
         try:
-            go_on(self._next(most, seconds, size))
+            if not is_ahead:
+                go_on(pace.next(most))
             if self.lease.is_open or not self.results.is_empty:
                 await hops.commit_now(self.results, self.lease if self.lease.is_open else None)
         finally:
@@ -72,38 +110,47 @@ class Batch:
         for outbox in self.worker.outboxes:  # what nodes remember of its items is in these already
             await outbox.flush()
         await self._recall()
-        express = self.worker.express(self.head, self.results)
-        for item in self.lease:
-            if express is None:
-                await self._handle(item)
-            elif self._is_simple(item):
-                await self._hurry(express, item.value)
-            else:
-                await express.settle()  # a part of what comes of the item may be committed, and what is done with it
-                await self._handle(item)
-            self.done.append(item)
-            size = max(size, self.results.size)
-        if express is not None:
-            await express.settle()
+        express, contents = self.worker.express(self.head, self.results), self._contents()
+        while self.passed < len(self.lease):
+            if express is not None:
+                await self._hurry(express, contents)
+                await express.settle()  # a part of what comes of the item behind may be committed, and what is done
+                size = max(size, self.results.size)
+            if self.passed < len(self.lease):
+                await self._handle(self.lease[self.passed])
+                self.passed += 1
+                size = max(size, self.results.size)
         return size
 
-    async def _hurry(self, express: Express, value: dict[str, Any]) -> None:
-        """Take a simple item the short way."""
-        key = value.get("key", "")
-        if key:
-            self.worker.runner.nodes.partition = partition_of(key)
-        if (stray := express.through(value["id"], value["value"])) is not None:
-            await express.astray(stray, key)
+    async def _hurry(self, express: Express, contents: Sequence[Any]) -> None:
+        """Take items the short way, up to one that isn't new, or not as it mostly is."""
+        by_key, nodes, held = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes, self.worker.held
+        through, width = express.through, 3 if by_key else 2
+        key: Any = ""
+        while self.passed < len(contents):
+            for content in contents[self.passed : self.passed + _SLICE]:
+                if type(content) is not dict or len(content) != width or "value" not in content:
+                    return
+                item = content.get("id")
+                if type(item) is not str:
+                    return
+                if by_key:
+                    key = content.get("key")
+                    if type(key) is not str or key in held:
+                        return
+                    nodes.partition = partition_of(key)
+                stray = through(item, content["value"])
+                if stray is not None:
+                    await express.astray(stray, key)
+                self.passed += 1
+            await anyio.lowlevel.checkpoint()
 
-    def _is_simple(self, item: Item) -> bool:
-        """Whether it is new, and as it mostly is."""
-        value = item.value
-        if item.attempt != 1 or item.error or type(value) is not dict or type(value.get("id")) is not str:
-            return False
-        if self.worker.post.plan.partitioning is None:
-            return len(value) == 2 and "value" in value
-        key = value.get("key")
-        return len(value) == 3 and "value" in value and type(key) is str and key not in self.worker.held
+    def _contents(self) -> Sequence[Any]:
+        """What lies in the items; None for those that are delivered again."""
+        values = self.lease.fresh_values
+        if values is None:
+            values = [item.value if item.attempt == 1 and not item.error else None for item in self.lease]
+        return values
 
     async def _handle(self, item: Item) -> None:
         try:
@@ -118,6 +165,8 @@ class Batch:
 
     async def _recall(self) -> None:
         """Look up how far items are that come back."""
+        if self.lease.fresh_values is not None:
+            return
         back = [self._key(item) for item in self.lease if not item.id.startswith(f"{self.lease.id}.")]
         self.left = await self.worker.in_parts.left(back)
 
@@ -158,14 +207,8 @@ class Batch:
     async def _flush(self, key: str, results: Results, works: Sequence[Work]) -> None:
         if await self.worker.in_parts.note(key, works, results):
             held = {item.id for item in self.lease.held}
-            done = [item for item in self.done if item.id in held]
-            self.done.clear()
+            done = [item for item in self.lease[: self.passed] if item.id in held]
             await self.worker.hops.commit(results.take(), self.lease, done)
-
-    def _next(self, most: int, seconds: float, size: int) -> int:
-        """How many the next items should be at most."""
-        fitting = len(self.lease) * min(_LEASE_SECONDS / max(seconds, 1e-6), HOP_BYTES / max(1, size))
-        return max(1, min(MOST_LEASED, round(fitting), 2 * most))
 
     def _key(self, item: Item) -> str:
         return self.worker.intake.key(self.head, item)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attrs import define, field
 
 from nodeflow.engine.results import Results, done_count
-from nodeflow.engine.stages import Entry, Write
+from nodeflow.engine.rows import Pack
+from nodeflow.engine.stages import Entry
 from nodeflow.engine.work import Work
 from nodeflow.errors import PayloadError
 from nodeflow.graph import Kind, NodeSpec
@@ -30,7 +31,7 @@ class Stray(NamedTuple):
         outcomes: what has been given for it.
         result: what the next node has returned.
         error: what it raised instead.
-        is_waiting: whether `result` is its coroutine, which was begun and waits.
+        is_waiting: whether `result` is a coroutine that was begun, waits, and gives what the node returns.
         waits_for: what that waits for.
     """
 
@@ -61,11 +62,15 @@ class Express:
     _stops: list[tuple[int, Callable[..., Any], NodeSpec | None, int, int, bool, Send | None]] = field(init=False)
     _first: Send | None = field(init=False)
     _outcomes: list[Any] = field(init=False)
+    _may_wait: bool = field(init=False)
+    _place: int = field(default=0, init=False)
+    _is_astray: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        rows = self.runner.rows
         assert self.entry.step is not None
         self._outcomes = [None] * len(self.entry.places)
-        self._first = self._send(self.entry.step.writes)
+        self._first = self._send(rows.packs(self.entry.step))
         self._stops = [
             (
                 number,
@@ -74,10 +79,11 @@ class Express:
                 row.source,
                 row.place,
                 row.is_async,
-                self._send(row.step.writes),
+                self._send(row.packs),
             )
-            for number, row in enumerate(self.runner.rows.of(self.entry.stage))
+            for number, row in enumerate(rows.of(self.entry.stage))
         ]
+        self._may_wait = any(stop[5] for stop in self._stops)
 
     @staticmethod
     def is_for(runner: Runner, entry: Entry) -> bool:
@@ -87,11 +93,12 @@ class Express:
             return False
         if stage.parts or stage.fan_outs or runner.watch is not None or runner.flights is not None:
             return False
-        writes = [write for each in (step, *stage.steps) for write in each.writes]
         rows = runner.rows.of(stage)
         if step.spec.kind is Kind.PRODUCER and not all(row.call for row in rows):
             return False
-        return all(row.call or row.with_context for row in rows) and all(write.is_simple for write in writes)
+        if runner.rows.packs(step) is None or any(row.packs is None for row in rows):
+            return False
+        return all(row.call or row.with_context for row in rows)
 
     def through(self, item: str, value: Any) -> Stray | None:
         """Take a value through.
@@ -103,18 +110,47 @@ class Express:
         if value.__class__ not in plain or (self._first is not None and not self._first(item, value)):
             return Stray(item, -1, [value])
         outcomes[0] = value
+        if self._may_wait:
+            return self._through_what_may_wait(item)
+        for number, call, spec, source, place, _, send in self._stops:
+            try:
+                result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
+            except BaseException as error:
+                return Stray(item, number, outcomes.copy(), error=error)
+            if spec is not None and not self._is_noted(spec):
+                return Stray(item, number, outcomes.copy(), result)
+            if result.__class__ not in plain or (send is not None and not send(item, result)):
+                return Stray(item, number, outcomes.copy(), result)
+            outcomes[place] = result
+        self.done += 1
+        return None
+
+    def _through_what_may_wait(self, item: str) -> Stray | None:
+        self._is_astray = False
+        journey = self._journey(item)
+        try:
+            waits_for = journey.send(None)
+        except StopIteration as stop:
+            stray: Stray | None = stop.value
+            return stray
+        self._is_astray = True
+        return Stray(item, self._place, self._outcomes.copy(), journey, None, True, waits_for)
+
+    async def _journey(self, item: str) -> Any:
+        """As `through`, of nodes that may wait; behind one that does it gives what that gives, and ends there."""
+        plain, outcomes = self.runner.rows.plain, self._outcomes
         for number, call, spec, source, place, is_async, send in self._stops:
             try:
                 result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
                 if is_async and result.__class__ is CoroutineType:
-                    try:
-                        waits_for = result.send(None)
-                    except StopIteration as stop:
-                        result = stop.value
-                    else:
-                        return Stray(item, number, outcomes.copy(), result, None, True, waits_for)
+                    self._place = number
+                    result = await result
             except BaseException as error:
+                if self._is_astray:
+                    raise
                 return Stray(item, number, outcomes.copy(), error=error)
+            if self._is_astray:
+                return result
             if spec is not None and not self._is_noted(spec):
                 return Stray(item, number, outcomes.copy(), result)
             if result.__class__ not in plain or (send is not None and not send(item, result)):
@@ -167,21 +203,21 @@ class Express:
                 self.results.count(row.done, self.done)
             self.done = 0
 
-    def _send(self, writes: tuple[Write, ...]) -> Send | None:
+    def _send(self, packs: tuple[Pack, ...] | None) -> Send | None:
         """What gives a value to the queues of a node; None when it has none."""
-        if not writes:
+        if not packs:
             return None
-        pack, push = self.runner.packing.push_plain, self.results.push
+        pack, push = packs[0], self.results.push
 
         def send_to_one(item: str, value: Any) -> bool:
-            packed = pack(writes[0], item, value)
+            packed = pack(item, value)
             if packed is None:
                 return False
             push(*packed)
             return True
 
         def send(item: str, value: Any) -> bool:
-            packed = [pack(write, item, value) for write in writes]
+            packed = [pack(item, value) for pack in packs]
             if None in packed:
                 return False
             for each in packed:
@@ -189,7 +225,7 @@ class Express:
                 push(*each)
             return True
 
-        return send_to_one if len(writes) == 1 else send
+        return send_to_one if len(packs) == 1 else send
 
 
 def _never(value: Any) -> Any:

@@ -6,14 +6,14 @@ import asyncio
 import copy
 import inspect
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, Self
 
 import anyio
 import anyio.to_thread
-from attrs import evolve, fields
+from attrs import define, evolve, field, fields
 
 from nodeflow.engine.stalls import limited
 from nodeflow.engine.state import State, States
@@ -129,8 +129,12 @@ class Nodes:
         """Run a generator node; the arguments are those of `call`."""
         return each_of(lambda: self._start(spec, given, item, attempt), self.patience)
 
-    def produce(self, spec: NodeSpec, seek: Callable[[], int] | None = None) -> AsyncGenerator[Any, None]:
-        """The values of a producer; a function without inputs is one, of one value unless it is a generator.
+    def produce(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
+        """The values of a producer, from its first one on."""
+        return _each(self.source(spec))
+
+    def source(self, spec: NodeSpec, seek: Callable[[], int] | None = None) -> Values:
+        """What gives the values of a producer; a function without inputs is one.
 
         Args:
             spec: the producer.
@@ -139,11 +143,11 @@ class Nodes:
         context = evolve(self._contexts[spec.id], seek=seek)
         live = self._live[spec.id]
         if isinstance(spec.target, Node):
-            return each_of(lambda: live.function(context))
+            return Values(lambda: live.function(context))
         given = {**spec.constants, **({spec.context_port: context} if spec.context_port else {})}
         if spec.fans_out:
-            return each_of(lambda: _called(live, given))
-        return _single(lambda: _result(live, given))
+            return Values(lambda: _called(live, given))
+        return Values(lambda: _single(live, given))
 
     def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
@@ -219,9 +223,8 @@ def _called(live: NodeSpec, arguments: dict[str, Any]) -> Any:
     return live.function(**arguments)
 
 
-async def _result(live: NodeSpec, arguments: dict[str, Any]) -> Any:
-    with no_stray_cancellation():
-        return no_generator(live, await awaited(_called(live, arguments)))
+async def _single(live: NodeSpec, arguments: dict[str, Any]) -> list[Any]:
+    return [no_generator(live, await awaited(_called(live, arguments)))]
 
 
 def no_generator(spec: NodeSpec, result: Any) -> Any:
@@ -235,37 +238,59 @@ def no_generator(spec: NodeSpec, result: Any) -> Any:
     return result
 
 
-async def each_of(start: Callable[[], Any], patience: float = math.inf) -> AsyncGenerator[Any, None]:
+@define(eq=False)
+class Values:
+    """A generator, an async generator, an iterable, or an awaitable of one; as a context manager what gives its values.
+
+    Args:
+        start: gives it.
+        patience: for how many seconds it may be waited for.
+    """
+
+    start: Callable[[], Any]
+    patience: float = math.inf
+    _values: Any = field(default=None, init=False)
+
+    async def __aenter__(self) -> Any:
+        with no_stray_cancellation():
+            self._values = await limited(awaited(self.start()), self.patience)
+        return aiter(self._values) if hasattr(self._values, "__aiter__") else iter(self._values)
+
+    async def __aexit__(self, *error: Any) -> None:
+        if inspect.isasyncgen(self._values):
+            await self._values.aclose()
+        elif inspect.isgenerator(self._values):
+            self._values.close()
+
+
+def each_of(start: Callable[[], Any], patience: float = math.inf) -> AsyncGenerator[Any, None]:
     """The values of a generator, an async generator, an iterable, or an awaitable of one; closed at the end.
 
     Args:
         start: gives it.
         patience: for how many seconds a value may be waited for.
     """
-    with no_stray_cancellation():
-        values = await limited(awaited(start()), patience)
-    try:
+    return _each(Values(start, patience))
+
+
+async def _each(source: Values) -> AsyncGenerator[Any, None]:
+    async with source as values:
         with no_stray_cancellation():
-            if hasattr(values, "__aiter__"):
-                following = aiter(values)
-                while (value := await limited(_next_of(following), patience)) is not _END:
+            if is_async(values):
+                while (value := await limited(_next_of(values), source.patience)) is not _END:
                     yield value
             else:
                 for value in values:
                     yield value
-    finally:
-        if inspect.isasyncgen(values):
-            await values.aclose()
-        elif inspect.isgenerator(values):
-            values.close()
+
+
+def is_async(values: Any) -> bool:
+    """Whether the values of an iterator are to be waited for."""
+    return hasattr(values, "__anext__")
 
 
 async def _next_of(values: AsyncIterator[Any]) -> Any:
     return await anext(values, _END)
-
-
-async def _single(start: Callable[[], Awaitable[Any]]) -> AsyncGenerator[Any, None]:
-    yield await start()
 
 
 async def _unless_none(start: Callable[[], Any], patience: float) -> AsyncGenerator[Any, None]:

@@ -12,7 +12,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, evolve, field, frozen
 
-from nodeflow.engine.batch import Batch, OverlappingBatch
+from nodeflow.engine.batch import Batch, OverlappingBatch, Pace
 from nodeflow.engine.express import Express
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.flights import Flights
@@ -25,7 +25,7 @@ from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, pos
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.producing import Producing
+from nodeflow.engine.producing import PATIENT, Producing
 from nodeflow.engine.progress import InParts
 from nodeflow.engine.results import Results, loop_queue
 from nodeflow.engine.routing import AddressOf, Routing
@@ -123,7 +123,7 @@ async def run_loop(post: Post, drain: anyio.Event) -> bool:
     states = await _states(post, ledger)
     async with Nodes(plan.nodes.values(), context, states, plan.loop.stall_timeout) as nodes:
         if plan.loop.stall_timeout < math.inf:
-            watch_stalls(plan.loop.stall_timeout, Producing.next_of.__code__)
+            watch_stalls(plan.loop.stall_timeout, PATIENT)
         worker = Worker(
             post,
             Runner(plan, nodes, packing, post.job, held=held),
@@ -164,6 +164,8 @@ class Worker:
     is_closed: bool = False
     turn: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
     """Held by the head whose items go through the loop, where that waits for all nodes."""
+    paces: dict[str, Pace] = field(factory=dict, init=False)
+    """How fast the items of each queue went through last."""
     hands: Hands = field(init=False)
     outboxes: list[Outbox] = field(factory=list, init=False)
 

@@ -35,6 +35,8 @@ class Outbox:
         self._taken = anyio.Event()
         self._committing = anyio.Lock(fast_acquire=True)
         self._turn = 0.0
+        self._is_awake = False
+        self._is_committing = False
 
     def begin(self) -> None:
         """An item is being handled: its results are not whole yet."""
@@ -47,14 +49,21 @@ class Outbox:
 
     async def make_room(self) -> None:
         """Have what there is committed; waits while too much isn't."""
-        self._something.set()
-        while self.results.size > HOP_BYTES and not self._is_over:
+        self.wake()
+        while self.is_full and not self._is_over:
             self._taken = anyio.Event()
             await self._taken.wait()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits than one hop should carry."""
+        return self.results.size > HOP_BYTES
+
     def wake(self) -> None:
         """There is something to commit."""
-        self._something.set()
+        if not self._is_awake:
+            self._is_awake = True
+            self._something.set()
 
     async def flush(self) -> None:
         """Commit what there is now, also within an item."""
@@ -66,7 +75,7 @@ class Outbox:
     @property
     def is_due(self) -> bool:
         """Whether the event loop should have its turn, so that what waits is sent."""
-        if self._committing.locked() and time.monotonic() < self._turn:
+        if self._is_committing and time.monotonic() < self._turn:
             return False
         self._turn = time.monotonic() + _TURN_SECONDS
         return True
@@ -75,7 +84,7 @@ class Outbox:
         """Nothing more will come: `run` ends when all is committed."""
         self._is_closed = True
         self._is_within = False
-        self._something.set()
+        self.wake()
 
     async def run(self) -> None:
         """Commit what waits, again and again, until the outbox is closed and empty."""
@@ -84,12 +93,15 @@ class Outbox:
                 await self._something.wait()
                 if not self._is_closed:
                     self._something = anyio.Event()
+                    self._is_awake = False
                 async with self._committing:
                     if not self._is_within and not self.results.is_empty:
                         self.before()
                         results = self.results.take()
                         self._taken.set()
+                        self._is_committing = True
                         await self._commit(results)
+                        self._is_committing = False
                 if self._is_closed and self.results.is_empty:
                     return
         except DrainedError:

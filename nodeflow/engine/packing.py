@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -21,7 +21,10 @@ class Store(Protocol):
     """What encodes values, and writes the blobs of large ones."""
 
     def encode(self, value: Any) -> bytes | None:
-        """A value encoded; None when more is to be done with it."""
+        """A value as it will lie in any queue; `Encoded` or None when more is to be done with it."""
+
+    def encode_small(self, content: dict[str, Any], value: Any) -> bytes | None:
+        """As `encode`, of what holds a value and beside it only texts; None when there is more to it."""
 
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it will lie in a queue."""
@@ -62,32 +65,40 @@ class Packing:
         if write.channel is not None and write.channel.partitioning is not None:
             queue, content = await addressed(write.channel.partitioning, queue, content)
         try:
-            if (data := self.store.encode(content)) is not None:
+            data = self.store.encode(content)
+            if type(data) is bytes:
                 return queue, data
-            if write.channel is not None:
+            if data is None and write.channel is not None:
                 content = await self._offloaded(content)
-            return queue, await self.store.prepare(queue, content)
+            return queue, await self.store.prepare(queue, data or content)
         except PayloadError as error:
             if write.channel is None or not error.path.startswith(("$.value", "$.branches")):
                 raise
             path = error.path.removeprefix("$.value").removeprefix("$.branches")
             raise PayloadError(f"${path}", error.reason) from error.__cause__
 
-    def push_plain(self, write: Write, item_id: str, value: Any) -> tuple[str, bytes] | None:
-        """As `push`, of a value on no branch; None when there is more to it than to encode it."""
-        if write.channel is None or not write.is_simple:
-            return None
-        partitioning = write.channel.partitioning
-        try:
-            if partitioning is None:
-                queue, data = write.queue, self.store.encode({"id": item_id, "value": value})
-            else:
-                key, partition = partitioning.key(value)
-                queue = partitioning.queue(write.queue, partition)
-                data = self.store.encode({"id": item_id, "value": value, "key": key})
-        except Exception:  # `push` says what is wrong with it
-            return None
-        return None if data is None else (queue, data)
+    def plain(self, write: Write) -> Callable[[str, Any], tuple[str, bytes] | None]:
+        """What packs as `push`, for a writer to which each value goes as it is; None when there is more to a value."""
+        queue, encode = write.queue, self.store.encode_small
+        partitioning = write.channel.partitioning if write.channel is not None else None
+        if partitioning is None:
+
+            def pack(item_id: str, value: Any) -> tuple[str, bytes] | None:
+                data = encode({"id": item_id, "value": value}, value)
+                return None if data is None else (queue, data)
+
+            return pack
+        queues, key_of = partitioning.queues(queue), partitioning.key
+
+        def pack_by_key(item_id: str, value: Any) -> tuple[str, bytes] | None:
+            try:
+                key, partition = key_of(value)
+            except KeyMissingError:  # `push` says so
+                return None
+            data = encode({"id": item_id, "value": value, "key": key}, value)
+            return None if data is None else (queues[partition % len(queues)], data)
+
+        return pack_by_key
 
     async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
         """What goes into the record of a join, by the node that gave it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -27,6 +28,7 @@ def gathered_queue(name: str) -> str:
     return f"{name}.moved"
 
 
+@lru_cache(_MOST_KNOWN)
 def partition_of(key: str) -> int:
     """The partition of a key: CRC-32 (ISO 3309, as in zlib) of its JSON in UTF-8, modulo 64."""
     return crc32(key.encode()) % PARTITIONS

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import anyio.lowlevel
 from attrs import define, field
 
-from nodeflow.engine.express import Express
+from nodeflow.engine.express import Express, Stray
 from nodeflow.engine.hands import Hand
+from nodeflow.engine.invoke import is_async, nodes_error
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.results import Results
 from nodeflow.engine.work import Work
@@ -64,23 +64,40 @@ class Producing:
         self._task = asyncio.current_task()
         if self.head.options.live:
             await self._resume()
-        first = self.position if self.head.options.live else 0
-        number = first
-        async with aclosing(self.worker.runner.nodes.produce(self.head, self._seek)) as values:
-            while not self.is_stopped and (value := await self.next_of(values)) is not _END:
-                if self.has_sought and number == first:
-                    number = self.position
-                if number > self.position and self.express is not None and not self.worker.turn.locked():
-                    await self._hurry(self.express, value, number)
-                elif number >= self.position:
-                    await self._handle(value, number)
-                number += 1
-                if self.outbox.is_due:
-                    await anyio.lowlevel.checkpoint()
+        async with self.worker.runner.nodes.source(self.head, self._seek) as values:
+            if is_async(values):
+                await self._through(None, partial(self.next_of, values))
+            else:
+                await self._through(partial(self.next_now, values), None)
         await self.worker.hands.until_committed(self)
         if not self.is_stopped:
             self.outbox.results.marks[self.end] = 1
             await self.outbox.end()
+
+    async def _through(self, now: Callable[[], Any] | None, then: Callable[[], Awaitable[Any]] | None) -> None:
+        """Take the values through that come now, or then."""
+        first = self.position if self.head.options.live else 0
+        outbox, express, is_taken = self.outbox, self.express, self.worker.turn.locked
+        number = first
+        while not self.is_stopped:
+            value = now() if now is not None else await then() if then is not None else _END
+            if value is _END:
+                break
+            if self.has_sought and number == first:
+                number = self.position
+            if number > self.position and express is not None and not is_taken():
+                stray = express.through(f"{self._prefix}{number}", value)
+                if stray is not None:
+                    await self._astray(express, stray, number)
+                outbox.results.marks[self.at] = number + 1
+                outbox.wake()
+                if outbox.is_full:
+                    await outbox.make_room()
+            elif number >= self.position:
+                await self._handle(value, number)
+            number += 1
+            if outbox.is_due:
+                await anyio.lowlevel.checkpoint()
 
     def stop(self) -> None:
         """Let it give no further value; what it has given goes on."""
@@ -88,36 +105,46 @@ class Producing:
         if self._is_pulling and self._task is not None:
             self._task.cancel()
 
-    async def next_of(self, values: AsyncGenerator[Any, None]) -> Any:
+    def next_now(self, values: Iterator[Any]) -> Any:
+        """The next value of a producer that isn't asynchronous; an error of the producer's says that it is."""
+        try:
+            return next(values, _END)
+        except BaseException as error:
+            self._blame(error)
+
+    async def next_of(self, values: AsyncIterator[Any]) -> Any:
         """The next value; an error of the producer's says that it is."""
         self._is_pulling = True
         try:
             return await anext(values, _END)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self.is_stopped and self._task is not None and not self._task.uncancel():
                 return _END
-            raise
-        except Exception as error:
-            error.add_note(
-                f"raised by the producer {self.head.id!r}, so its values have no end that others could wait for"
-            )
-            raise
+            self._blame(error)
+        except BaseException as error:
+            self._blame(error)
         finally:
             self._is_pulling = False
 
-    async def _hurry(self, express: Express, value: Any, number: int) -> None:
-        """Take a value the short way."""
-        stray = express.through(self._item(number), value)
-        if stray is not None and stray.place < 0:
-            await self._handle(value, number)
+    def _blame(self, error: BaseException) -> NoReturn:
+        own = nodes_error(error)
+        if isinstance(own, Exception):
+            own.add_note(
+                f"raised by the producer {self.head.id!r}, so its values have no end that others could wait for"
+            )
+        raise own from own.__cause__
+
+    async def _astray(self, express: Express, stray: Stray, number: int) -> None:
+        """Take a value on by the long way."""
+        if stray.place < 0:
+            await self._handle(stray.outcomes[0], number)
             return
-        if stray is not None:
-            self.worker.turn.acquire_nowait()  # waiting for it would meet the cancel scopes of the node that has begun
-            self.outbox.begin()
-            try:
-                await express.astray(stray)
-            finally:
-                self.worker.turn.release()
+        self.worker.turn.acquire_nowait()  # waiting for it would meet the cancel scopes of the node that has begun
+        self.outbox.begin()
+        try:
+            await express.astray(stray)
+        finally:
+            self.worker.turn.release()
         self.outbox.results.marks[self.at] = number + 1
         await self.outbox.end()
 
@@ -191,3 +218,6 @@ class Producing:
 
 
 _END: Any = object()
+
+PATIENT = frozenset({Producing.next_now.__code__, Producing.next_of.__code__})
+"""Where a producer may wait for its next value for as long as it likes."""

@@ -14,7 +14,7 @@ from nodeflow.engine.stages import Channel, Join
 from nodeflow.engine.traces import safe_text, user_trace
 from nodeflow.engine.work import kept_outcome
 from nodeflow.graph import NodeSpec
-from nodeflow.storage import DeadLetter, Item
+from nodeflow.storage import DeadLetter, Item, Ready
 
 
 def done_count(node: str) -> str:
@@ -65,7 +65,7 @@ class Results:
     """What one hop carries.
 
     Args:
-        pushes: encoded values by queue, oldest first.
+        pushes: values by queue as they will lie there, oldest first.
         later: what is pushed when its time has come: seconds from now on and the encoded value, by queue.
         dead: encoded dead letters.
         given: what goes into the records of joins.
@@ -78,7 +78,7 @@ class Results:
         size: how many bytes all that has.
     """
 
-    pushes: dict[str, list[bytes]] = field(factory=dict)
+    pushes: dict[str, Ready] = field(factory=dict)
     later: dict[str, list[tuple[float, bytes]]] = field(factory=dict)
     dead: list[bytes] = field(factory=list)
     given: list[Given] = field(factory=list)
@@ -94,7 +94,7 @@ class Results:
         """Add what a writer was given, as it is pushed."""
         lot = self.pushes.get(queue)
         if lot is None:
-            lot = self.pushes[queue] = []
+            lot = self.pushes[queue] = Ready()
         lot.append(data)
         self.size += len(data)
 
@@ -126,7 +126,7 @@ class Results:
     def add(self, other: Results) -> None:
         """Add all that others are."""
         for queue, lot in other.pushes.items():
-            self.pushes.setdefault(queue, []).extend(lot)
+            self.pushes.setdefault(queue, Ready()).extend(lot)
         for queue, waiting in other.later.items():
             self.later.setdefault(queue, []).extend(waiting)
         self.dead += other.dead

@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 
 from nodeflow.engine.evaluation import Absent, Branches
 from nodeflow.engine.invoke import Nodes
+from nodeflow.engine.packing import Packing
 from nodeflow.engine.results import done_count
 from nodeflow.engine.stages import Stage, Step
 from nodeflow.graph import Branch, Kind
 from nodeflow.values import RefValue
 
 _SPECIAL = (Absent, Branches, Branch, RefValue, GeneratorType, AsyncGeneratorType)
+
+
+Pack = Callable[[str, Any], tuple[str, bytes] | None]
+"""Packs a value that an item's node gave; None when there is more to it."""
 
 
 class Row(NamedTuple):
@@ -28,6 +33,7 @@ class Row(NamedTuple):
         is_async: whether it is waited for.
         done: the name of its count.
         step: the step.
+        packs: what packs what it gives, for each of its writers; None when there is more to one of these.
         with_context: what is called with that value and the item's id instead, when the node takes the context.
     """
 
@@ -37,6 +43,7 @@ class Row(NamedTuple):
     is_async: bool
     done: str
     step: Step
+    packs: tuple[Pack, ...] | None
     with_context: Callable[[Any, str], Any] | None = None
 
 
@@ -45,12 +52,13 @@ class Rows:
 
     Args:
         nodes: the nodes, set up.
+        packing: makes what they give ready to be sent.
     """
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, packing: Packing) -> None:
         self.plain: set[type] = set()
         """Classes whose values are neither references nor branches nor anything else that is not just passed on."""
-        self._nodes = nodes
+        self._nodes, self._packing = nodes, packing
         self._known: dict[Stage, list[Row]] = {}
 
     def of(self, stage: Stage) -> list[Row]:
@@ -74,4 +82,11 @@ class Rows:
         function = spec.function if with_context else call.func if isinstance(call, partial) else call
         source = step.sources[0][1] if step.sources else 0
         is_async = inspect.iscoroutinefunction(function)
-        return Row(call, source, step.place, is_async, done_count(spec.id), step, with_context)
+        packs = self.packs(step)
+        return Row(call, source, step.place, is_async, done_count(spec.id), step, packs, with_context)
+
+    def packs(self, step: Step) -> tuple[Pack, ...] | None:
+        """What packs what a step gives, for each of its writers; None when there is more to one of these."""
+        if not all(write.is_simple for write in step.writes):
+            return None
+        return tuple(map(self._packing.plain, step.writes))

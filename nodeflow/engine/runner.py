@@ -45,7 +45,7 @@ class Runner:
     rows: Rows = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "rows", Rows(self.nodes))
+        object.__setattr__(self, "rows", Rows(self.nodes, self.packing))
 
     async def run(
         self,

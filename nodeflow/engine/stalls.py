@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Container, Coroutine, Generator
 from functools import partial
 from types import CodeType, FrameType, coroutine
 from typing import Any
@@ -66,12 +66,12 @@ def _resumed(call: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, A
             return stop.value
 
 
-def watch_stalls(seconds: float, patient: CodeType) -> None:
+def watch_stalls(seconds: float, patient: Container[CodeType]) -> None:
     """From now on end this process when its event loop is held up; called in the event loop.
 
     Args:
         seconds: for how long it may be.
-        patient: a function within which it may be held up for ever: producers wait there for their next value.
+        patient: functions within which it may be held up for ever: producers wait there for their next value.
     """
     loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
@@ -90,9 +90,9 @@ def watch_stalls(seconds: float, patient: CodeType) -> None:
     threading.Thread(target=look, name="stalls", daemon=True).start()
 
 
-def _is_within(frame: FrameType | None, code: CodeType) -> bool:
+def _is_within(frame: FrameType | None, codes: Container[CodeType]) -> bool:
     while frame is not None:
-        if frame.f_code is code:
+        if frame.f_code in codes:
             return True
         frame = frame.f_back
     return False

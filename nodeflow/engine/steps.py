@@ -17,6 +17,7 @@ from nodeflow.engine.flights import Landed
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import no_generator, no_stray_cancellation, nodes_error
 from nodeflow.engine.results import Results, done_count
+from nodeflow.engine.rows import Pack
 from nodeflow.engine.stages import Stage, Step, Write
 from nodeflow.engine.stalls import limited, waited
 from nodeflow.engine.work import Again
@@ -88,7 +89,7 @@ class Steps:
         failures = []
         rows, counts = self.runner.rows, self.results.counts
         plain, patience = rows.plain, self.runner.nodes.patience
-        for call, source, place, is_async, count, step, _ in rows.of(stage)[first:]:
+        for call, source, place, is_async, count, step, packs, _ in rows.of(stage)[first:]:
             value = outcomes[source]
             if call is None or value.__class__ not in plain:
                 failure = await self._step(step, outcomes, item, reads, None)
@@ -100,7 +101,7 @@ class Steps:
                 except BaseException as error:
                     failure = await self._raised(step, outcomes, item, value, error)
                 else:
-                    if result.__class__ in plain and self._sent(step, item, result):
+                    if result.__class__ in plain and self._sent(packs, item, result):
                         outcomes[place] = result
                         counts[count] += 1
                         continue
@@ -109,20 +110,16 @@ class Steps:
                 failures.append(failure)
         return failures
 
-    def _sent(self, step: Step, item: str, value: Any) -> bool:
+    def _sent(self, packs: tuple[Pack, ...] | None, item: str, value: Any) -> bool:
         """Give a plain value to a node's queues, when that is as simple as it mostly is."""
-        if self.runner.watch is not None:
+        if packs is None or self.runner.watch is not None:
             return False
-        if not step.writes:
-            return True
-        found = []
-        for write in step.writes:
-            packed = self.runner.packing.push_plain(write, item, value)
-            if packed is None:
-                return False
-            found.append(packed)
-        for queue, data in found:
-            self.results.push(queue, data)
+        found = [pack(item, value) for pack in packs]
+        if None in found:
+            return False
+        for each in found:
+            assert each is not None
+            self.results.push(*each)
         return True
 
     async def _raised(

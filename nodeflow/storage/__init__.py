@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nodeflow.storage.jobs import Jobs
     from nodeflow.storage.lease import Item, Lease
     from nodeflow.storage.ledger import Ledger, LoopEnd
+    from nodeflow.storage.payloads import Ready
     from nodeflow.storage.queue import QueueStore, Tally
     from nodeflow.storage.stats import Stats
 
@@ -32,6 +33,7 @@ __all__ = [
     "LoopEnd",
     "Part",
     "QueueStore",
+    "Ready",
     "RedisConnection",
     "Stats",
     "Tally",
@@ -52,6 +54,7 @@ _HOMES = {
     "LoopEnd": "ledger",
     "Part": "changes",
     "QueueStore": "queue",
+    "Ready": "payloads",
     "RedisConnection": "connection",
     "Stats": "stats",
     "Tally": "queue",

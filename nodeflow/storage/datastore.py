@@ -25,7 +25,7 @@ from nodeflow.storage.queue import QueueStore
 from nodeflow.storage.safety import check_server
 from nodeflow.storage.stats import Stats
 from nodeflow.storage.sweep import SWEEP_SECONDS, Swept, claim_place, keep_in_use, sweep, used_blobs
-from nodeflow.values import Encoded, RefValue
+from nodeflow.values import RefValue
 from nodeflow.values.blobs import Blob, BlobStore, Growing
 
 
@@ -183,13 +183,28 @@ class DataStore:
         await keep_in_use(self.connection)
         return growing
 
-    def encode(self, value: Any) -> Encoded | None:
-        """A value encoded, so that it may be changed afterwards; None when it is large, or has bytes beside its JSON.
+    def encode(self, value: Any) -> bytes | None:
+        """A value as it will lie in any queue, so that it may be changed afterwards: one of `Ready`.
+
+        Returns:
+            the bytes; `Encoded`, or None when it is large or has bytes beside its JSON: then it is for `prepare`.
 
         Raises:
             PayloadError: it can't be sent.
         """
         return self._payloads.encode_bare(value)
+
+    def encode_small(self, content: dict[str, Any], value: Any) -> bytes | None:
+        """As `encode`, faster, for small values of JSON's own types.
+
+        Args:
+            content: what holds the value, and beside it only texts.
+            value: the value.
+
+        Returns:
+            the bytes; None when `encode` has to see to it.
+        """
+        return self._payloads.encode_small(content, value)
 
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it will lie in a queue, its blob written: whatever is pushed or committed there may be this.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from attrs import field, frozen
@@ -32,7 +33,7 @@ class Hop:
     size: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "size", sum(map(len, self.values())))
+        object.__setattr__(self, "size", sum(sum(map(len, lot)) for lot in self._lots()))
         if self.size > MOST_BYTES:
             raise PayloadError("$", f"{self.size:,} bytes of values in one hop: it may carry {MOST_BYTES:,}")
 
@@ -45,14 +46,15 @@ class Hop:
 
     def values(self) -> list[bytes]:
         """All values that it carries, in the order in which `hop.lua` takes them."""
-        lots = [
-            self.changes.values() if self.changes is not None else [],
-            list(self.states.values()),
-            *self.pushes.values(),
-            *([data for _, data in lot] for lot in self.later.values()),
-            *self.dead.values(),
-        ]
-        return [value for lot in lots for value in lot]
+        return list(chain.from_iterable(self._lots()))
+
+    def _lots(self) -> Iterator[Sequence[bytes]]:
+        if self.changes is not None:
+            yield self.changes.values()
+        yield list(self.states.values())
+        yield from self.pushes.values()
+        yield from ([data for _, data in lot] for lot in self.later.values())
+        yield from self.dead.values()
 
     def keys(self, names: Keys) -> list[str]:
         """All keys that it touches, in the order in which `hop.lua` takes them."""

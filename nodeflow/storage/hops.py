@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -265,21 +264,26 @@ class Hops:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            items, places, garbage = await _opened(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
-            lease = Lease(self, name, member, lease_id, number, items, places)
+            values = None if envelopes else await _bare_values(self._payloads, elements)
+            garbage: list[tuple[int, str]] = []
+            if values is not None:
+                lease = Lease(self, name, member, lease_id, number, values)
+            else:
+                items, garbage = await _opened_each(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
+                lease = Lease(self, name, member, lease_id, number, items=items)
             if garbage:
-                unread = Lease(self, name, member, lease_id, number, (), ())
+                unread = Lease(self, name, member, lease_id, number)
                 await self.commit(lease=unread, done=[], buried=garbage)
         except BaseException as error:
             await self.give_back_after(error, name, member, number)
             raise
-        if items:
+        if lease:
             stats.leases += 1
-            stats.leased += len(items)
+            stats.leased += len(lease)
             stats.bytes_received += sum(map(len, elements))
         elif garbage:
             member.held.discard(number)
-        return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage=bool(garbage or died) and not items)
+        return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage=bool(garbage or died) and not lease)
 
     def _count(self, plan: Hop, acknowledged: int) -> None:
         stats = self._connection.stats
@@ -290,10 +294,18 @@ class Hops:
         stats.bytes_sent += plan.size
 
 
-async def _opened(
+async def _bare_values(payloads: Payloads, elements: Sequence[bytes]) -> Sequence[Any] | None:
+    """The values of bare elements; None when one of them is to be looked at by itself."""
+    try:
+        return await payloads.decode_each(elements)
+    except PayloadError:
+        return None
+
+
+async def _opened_each(
     payloads: Payloads, queue: str, lease_id: str, envelopes: int, elements: Sequence[bytes]
-) -> tuple[Sequence[Item], Sequence[int], list[tuple[int, str]]]:
-    """The items of a lease and their places, and the places of those that can't be read, with the reason.
+) -> tuple[list[tuple[Item, int]], list[tuple[int, str]]]:
+    """The items of a lease, each with its place, and the places of those that can't be read, with the reason.
 
     Args:
         payloads: what gives the values.
@@ -302,16 +314,6 @@ async def _opened(
         envelopes: how many of the first elements lie in envelopes.
         elements: what lay in the queue, oldest first.
     """
-    if not envelopes:
-        with suppress(PayloadError):
-            ids = [f"{lease_id}.{place}" for place in range(len(elements))]
-            return list(map(Item, ids, await payloads.decode_each(elements))), range(len(elements)), []
-    return await _opened_each(payloads, queue, lease_id, envelopes, elements)
-
-
-async def _opened_each(
-    payloads: Payloads, queue: str, lease_id: str, envelopes: int, elements: Sequence[bytes]
-) -> tuple[list[Item], list[int], list[tuple[int, str]]]:
     heads: dict[int, dict[str, Any]] = {}
     bodies: dict[int, bytes] = {}
     garbage = []
@@ -320,11 +322,10 @@ async def _opened_each(
             heads[place], bodies[place] = split(data) if place < envelopes else ({}, data)
         except PayloadError as error:
             garbage.append((place, error.reason))
-    items, places = [], []
+    items = []
     for place, value in zip(bodies, await payloads.unpack_each(list(bodies.values()), queue), strict=True):
         if isinstance(value, PayloadError):
             garbage.append((place, value.reason))
             continue
-        items.append(item_of(heads[place], value) if heads[place] else Item(f"{lease_id}.{place}", value))
-        places.append(place)
-    return items, places, sorted(garbage)
+        items.append((item_of(heads[place], value) if heads[place] else Item(f"{lease_id}.{place}", value), place))
+    return items, sorted(garbage)

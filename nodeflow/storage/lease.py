@@ -41,8 +41,8 @@ class Lease(Sequence[Item]):
         member: the consumer.
         lease_id: the lease's id in the server.
         number: its number among the consumer's leases.
-        items: its items, oldest first.
-        places: the place of each in the server's list.
+        values: the values of its items, oldest first, when all are delivered for the first time.
+        items: its items, oldest first, each with its place in the server's list, when that isn't so.
     """
 
     def __init__(
@@ -52,13 +52,29 @@ class Lease(Sequence[Item]):
         member: Member,
         lease_id: str,
         number: int,
-        items: Iterable[Item],
-        places: Iterable[int],
+        values: Sequence[Any] | None = None,
+        items: Sequence[tuple[Item, int]] = (),
     ) -> None:
         self._hops = hops
-        self._items = tuple(items)
-        self._places = {item.id: place for item, place in zip(self._items, places, strict=True)}
         self.name, self.member, self.id, self.number = name, member, lease_id, number
+        self.fresh_values = values
+        """The values of all items, oldest first; None when one of them was delivered before."""
+        self._known = None if values else tuple(item for item, _ in items)
+        self._held = None if values else {item.id: place for item, place in items}
+
+    @property
+    def _items(self) -> Sequence[Item]:
+        if self._known is None:
+            values = self.fresh_values or ()
+            self._known = tuple(map(Item, [f"{self.id}.{place}" for place in range(len(values))], values))
+        return self._known
+
+    @property
+    def _places(self) -> dict[str, int]:
+        """The place of each item that it still holds."""
+        if self._held is None:
+            self._held = {item.id: place for place, item in enumerate(self._items)}
+        return self._held
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
@@ -71,7 +87,7 @@ class Lease(Sequence[Item]):
         return iter(self._items)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items if self.fresh_values is None else self.fresh_values)
 
     def __repr__(self) -> str:
         return f"<Lease from {self.name!r} that holds {self.left} of {len(self)} items>"
@@ -79,7 +95,7 @@ class Lease(Sequence[Item]):
     @property
     def is_open(self) -> bool:
         """Whether it still holds items."""
-        return bool(self._places)
+        return self._held is None or bool(self._held)
 
     @property
     def held(self) -> list[Item]:
@@ -196,7 +212,7 @@ class Lease(Sequence[Item]):
     @property
     def left(self) -> int:
         """How many items it still holds."""
-        return len(self._places)
+        return len(self) if self._held is None else len(self._held)
 
     def _must_be_open(self) -> None:
         if not self.is_open:
@@ -215,8 +231,8 @@ class Lease(Sequence[Item]):
     def _forget(self, places: Iterable[int] | None) -> None:
         gone = None if places is None else set(places)
         if gone is None:
-            self._places = {}
+            self._held = {}
         else:
-            self._places = {item_id: place for item_id, place in self._places.items() if place not in gone}
-        if not self._places:
+            self._held = {item_id: place for item_id, place in self._places.items() if place not in gone}
+        if not self._held:
             self.member.held.discard(self.number)

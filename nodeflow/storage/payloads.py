@@ -19,7 +19,7 @@ from nodeflow.values import Encoded, decode, decode_each
 from nodeflow.values.attachment import Attachment
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.bundle import Bundle
-from nodeflow.values.codec import prepare
+from nodeflow.values.codec import encode_small, prepare
 from nodeflow.values.counts import ValueCounts
 from nodeflow.values.descriptor import EXTERNAL, Descriptor
 from nodeflow.values.frames import Frames, is_framed
@@ -38,6 +38,10 @@ _REMEDY = "give it blobs= (NODEFLOW_BLOBS)"
 
 class Stored(bytes):
     """A payload as it was found in the server, which is passed on as it is."""
+
+
+class Ready(list[bytes]):
+    """Payloads as they are stored, which are passed on as they are."""
 
 
 class _Referring(bytes):
@@ -123,16 +127,24 @@ class Payloads:
             return await self._packed(value, data, place)
         return data
 
-    def encode_bare(self, value: Any) -> Encoded | None:
-        """A value encoded, so that it may be changed afterwards; None when more than that is to be done with it."""
+    def encode_bare(self, value: Any) -> bytes | None:
+        """A value as it is stored at any place; `Encoded` or None when more than that is to be done with it."""
         began = perf_counter()
         data = prepare(value, _any, in_lines=self.blobs is not None)
-        if isinstance(data, Bundle):
-            self.counts.encoded_one(data.size, perf_counter() - began)
-            return None
-        size = len(data)
+        size = _size(data)
         self.counts.encoded_one(size, perf_counter() - began)
-        return Encoded(data) if size <= self._inline else None
+        if isinstance(data, Bundle) or size > self._inline:
+            return None
+        return data if size <= self._bare else Encoded(data)
+
+    def encode_small(self, content: dict[str, Any], value: Any) -> bytes | None:
+        """As `encode_bare`, of what holds a value and beside it only texts; None when it isn't small and plain."""
+        began = perf_counter()
+        data = encode_small(content, value)
+        if data is None or len(data) > self._bare:
+            return None
+        self.counts.encoded_one(len(data), perf_counter() - began)
+        return data
 
     async def pack_ready(self, value: Any, place: str) -> bytes:
         """A value as `pack` stores it, and as it may be given to `pack` again for the same place."""
@@ -176,7 +188,7 @@ class Payloads:
             PayloadError: one can't be kept; the path begins with the name and its place, as in `values[3].when`.
             BlobStoreError: one is large, and its blob can't be written.
         """
-        if type(values) is list and set(map(type, values)) == {Encoded} and max(map(len, values)) <= self._bare:
+        if type(values) is Ready:
             return values
         packed: list[bytes] = []
         sizes: list[int] = []  # of those that are encoded here

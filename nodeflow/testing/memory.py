@@ -19,6 +19,10 @@ class MemoryStore:
         """A value encoded."""
         return encode(value)
 
+    def encode_small(self, content: dict[str, Any], value: Any) -> bytes:
+        """What holds a value, encoded."""
+        return encode(content)
+
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it would lie in a queue."""
         return encode(value)

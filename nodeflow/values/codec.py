@@ -33,8 +33,8 @@ _MARK = "$nodeflow"
 _RESERVED = (b'{"$nodeflow"', b'{"type":"external_ref"')
 """How what isn't plain JSON begins; a user's dict that begins so is written with types."""
 
-_SMALL = 512
-"""Below which a copy is made: orjson's bytes were made with room for 1,024, and to keep many of them costs more."""
+_COPIED = 16_384
+"""Below how many bytes a copy is made: orjson's were made with room for more, and to keep many of them costs more."""
 
 _MANY = 10_000
 """After how many lists and dicts it is made sure that none of them holds itself."""
@@ -97,7 +97,7 @@ def prepare(
         except (orjson.JSONEncodeError, RecursionError):
             data = _RESERVED[0]
         if not data.startswith(_RESERVED):
-            return b"%b" % data if len(data) < _SMALL else data
+            return b"%b" % data if len(data) < _COPIED else data
     beside = _Beside(needs_blob)
     tree = write(value, TYPES, beside=beside)
     if beside.unsaved:
@@ -113,6 +113,24 @@ def prepare(
     is_alone = isinstance(tree, dict) and tree.get("part") == 0 and TYPE in tree and len(head) == 2
     alone = evolve(beside.attachments[0], kind=tree[TYPE]) if is_alone else None
     return Bundle(json, beside.attachments, tuple(beside.blobs), alone, refs=beside.refs)
+
+
+def encode_small(content: dict[str, Any], value: Any) -> bytes | None:
+    """Encode what holds a small value and beside it only texts, in a fraction of the time that `prepare` needs.
+
+    Args:
+        content: what holds it.
+        value: the value.
+
+    Returns:
+        what `prepare` would give; None when it isn't small, or plain JSON doesn't hold it.
+    """
+    if not _is_small(value):
+        return None
+    try:
+        return b"%b" % orjson.dumps(content, None, OPTIONS)
+    except orjson.JSONEncodeError:
+        return None
 
 
 def encode_text(value: Any) -> tuple[bytes, Sequence[str]]:
@@ -256,6 +274,26 @@ def _exact_parts(value: Any) -> int:
                 return 0
     is_exact = containers <= MAX_DEPTH or ends or _ends(value)
     return len(parts) + atoms if is_exact else 0
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a value has few parts, all of JSON's own types and finite."""
+    containers: list[Any] = [(value,)]
+    for container in containers:
+        for part in container.values() if type(container) is dict else container:
+            kind = type(part)
+            if kind is str or kind is int or part is None:
+                continue
+            if kind is dict:
+                containers.append(part)
+            elif kind is list:
+                if not _ATOMS.issuperset(map(type, part)):
+                    containers.append(part)
+            elif kind is not bool and (kind is not float or not math.isfinite(part)):
+                return False
+        if len(containers) > _FEW or len(container) > _SOME:
+            return False
+    return True
 
 
 def _weight(value: Any, parts: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nodeflow.errors import BlobMissingError, BlobStoreError
-from nodeflow.storage import DataStore
+from nodeflow.storage import DataStore, Ready
 from nodeflow.values import RefValue
 from nodeflow.values.counts import Histogram
 from tests.storage.servers import Server
@@ -71,8 +71,13 @@ async def test_blobs_and_their_failures_are_counted(server: Server, tmp_path: Pa
 async def test_a_value_that_was_encoded_before_is_counted_once(server_url: str, token: str) -> None:
     async with DataStore.from_url(server_url, prefix=f"{token}:") as store:
         data = store.encode("x" * 100)
-        await store.queue.push_many("jobs", [data, await store.prepare("jobs", "y")])
-        assert store.stats().encode_bytes.count == 2
+        assert data is not None
+        small = store.encode_small({"id": "a", "value": [1]}, [1])
+        assert small is not None
+        await store.queue.push_many("jobs", Ready([data, small]))
+        await store.queue.push_many("jobs", [await store.prepare("jobs", "y")])
+        assert store.stats().encode_bytes.count == 3
+        assert [await store.queue.pop("jobs") for _ in range(3)] == ["x" * 100, {"id": "a", "value": [1]}, "y"]
         await store.queue.clear("jobs")
 
 

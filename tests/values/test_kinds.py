@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from nodeflow.errors import PayloadError
 from nodeflow.values import decode, decode_each, digest, encode, register
-from nodeflow.values.codec import VERSION
+from nodeflow.values.codec import VERSION, encode_small
 from nodeflow.values.registry import Registry
-from tests.values.given import VALUES, Hashed, Model, Order, Point, Record, Slotted, typed
+from tests.values.given import HASHABLE, VALUES, Colour, Hashed, Model, Order, Point, Record, Slotted, Word, typed
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
@@ -306,3 +306,29 @@ def test_an_offset_of_less_than_a_second_is_kept() -> None:
     for zone in (timezone(timedelta(microseconds=1)), timezone(timedelta(seconds=1, microseconds=1), "odd")):
         value = datetime(2026, 1, 1, tzinfo=zone)
         assert typed(decode(encode(value))) == typed(value)
+
+
+@given(VALUES | st.recursive(HASHABLE | st.floats(), lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts)))
+def test_small_values_are_encoded_as_all_are_or_left_to_that(value: Any) -> None:
+    content = {"id": "item", "value": value}
+    found = encode_small(content, value)
+    assert found is None or found == encode(content)
+
+
+@given(
+    st.lists(st.integers(0, 9) | st.text()) | st.dictionaries(st.text(), st.integers(-9, 9) | st.none() | st.booleans())
+)
+def test_plain_values_are_small_ones(value: Any) -> None:
+    assert encode_small({"value": value}, value) is not None or len(value) > 64
+
+
+@pytest.mark.parametrize("odd", [(1,), math.nan, math.inf, Colour.RED, {1: 2}, 2**70, b"", {1}, Word.A, object()])
+@pytest.mark.parametrize("around", [lambda odd: odd, lambda odd: [1, odd], lambda odd: {"a": [[odd]]}])
+def test_what_plain_json_would_change_is_no_small_value(odd: Any, around: Any) -> None:
+    assert encode_small({"value": around(odd)}, around(odd)) is None
+
+
+def test_a_ring_is_no_small_value() -> None:
+    ring: list[Any] = list(range(10))
+    ring.append({"a": ring})
+    assert encode_small({"value": ring}, ring) is None
