@@ -24,13 +24,13 @@ from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import plan_loop
-from nodeflow.engine.results import Results
 from nodeflow.engine.runner import Runner
 from nodeflow.graph import Context, Graph
 from nodeflow.testing.memory import MemoryStore
 
 CHAIN = 10
 CALLS = 20_000
+LEASED = 100
 
 
 def one(n: int) -> int:
@@ -68,12 +68,16 @@ async def runner_of(graph: Graph) -> AsyncIterator[Runner]:
 async def through_the_engine(graph: Graph) -> float:
     """Seconds per item through a chain, by the engine, as the items of a lease go."""
     async with runner_of(graph) as runner:
-        express = Express(runner, runner.plan.entries["head"], Results())
+        express = Express(runner, runner.plan.entries["head"])
+        items = [(f"job.head.0.{number}", number) for number in range(CALLS)]
         began = time.perf_counter()
-        for number in range(CALLS):
-            stray = express.through(f"job.head.0.{number}", number)
+        passed = 0
+        while passed < CALLS:
+            number, stray = express.through(items[passed : passed + LEASED])
+            passed += number
             if stray is not None:
                 await express.astray(stray)
+                passed += 1
         express.count()
         return (time.perf_counter() - began) / CALLS
 

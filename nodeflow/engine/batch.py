@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ MOST_LEASED = 1_000
 
 
 _SOON_SECONDS = 0.02
-"""A lease that is done sooner than this has the next one taken before, so that nobody waits for that."""
+"""When a full lease is done sooner than this, the next one is taken before it is, so that nobody waits for that."""
 
 _SLICE = 100
 """After how many items others have their turn, as those that send and receive."""
@@ -78,6 +78,7 @@ class Batch:
     passed: int = 0
     """How many of them are done."""
     left: Mapping[str, list[Work]] = field(factory=dict)
+    _key_in_turn: str = field(default="", init=False)
 
     async def run(self, most: int, go_on: Callable[[int], None]) -> None:
         """Take them through and commit.
@@ -89,7 +90,8 @@ class Batch:
         hops, paces = self.worker.hops, self.worker.paces
         async with self.worker.turn:
             known = paces.get(self.lease.name)
-            is_ahead = known is not None and known.seconds(len(self.lease)) < _SOON_SECONDS
+            is_full = len(self.lease) == most > 1
+            is_ahead = is_full and known is not None and known.seconds(most) < _SOON_SECONDS
             if is_ahead and known is not None:
                 go_on(known.next(most))
             start = time.monotonic()
@@ -124,26 +126,33 @@ class Batch:
 
     async def _hurry(self, express: Express, contents: Sequence[Any]) -> None:
         """Take items the short way, up to one that isn't new, or not as it mostly is."""
-        by_key, nodes, held = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes, self.worker.held
-        through, width = express.through, 3 if by_key else 2
-        key: Any = ""
         while self.passed < len(contents):
-            for content in contents[self.passed : self.passed + _SLICE]:
-                if type(content) is not dict or len(content) != width or "value" not in content:
-                    return
-                item = content.get("id")
-                if type(item) is not str:
-                    return
-                if by_key:
-                    key = content.get("key")
-                    if type(key) is not str or key in held:
-                        return
-                    nodes.partition = partition_of(key)
-                stray = through(item, content["value"])
-                if stray is not None:
-                    await express.astray(stray, key)
-                self.passed += 1
+            some = contents[self.passed : self.passed + _SLICE]
+            number, stray = express.through(self._new(some))
+            if stray is not None:
+                await express.astray(stray, self._key_in_turn)
+                number += 1
+            self.passed += number
+            if self.passed == len(contents) or (stray is None and number < len(some)):
+                return
             await anyio.lowlevel.checkpoint()
+
+    def _new(self, contents: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+        """The items' ids and values, up to one that isn't new, or not as it mostly is."""
+        by_key, nodes, held = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes, self.worker.held
+        width = 3 if by_key else 2
+        for content in contents:
+            if type(content) is not dict or len(content) != width or "value" not in content:
+                return
+            item = content.get("id")
+            if type(item) is not str:
+                return
+            if by_key:
+                key = content.get("key")
+                if type(key) is not str or key in held:
+                    return
+                nodes.partition, self._key_in_turn = partition_of(key), key
+            yield item, content["value"]
 
     def _contents(self) -> Sequence[Any]:
         """What lies in the items; None for those that are delivered again."""

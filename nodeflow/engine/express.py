@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import define, field
 
 from nodeflow.engine.results import Results, done_count
-from nodeflow.engine.rows import Pack
+from nodeflow.engine.rows import Pack, Row
 from nodeflow.engine.stages import Entry
 from nodeflow.engine.work import Work
 from nodeflow.errors import PayloadError
@@ -18,8 +18,8 @@ from nodeflow.graph import Kind, NodeSpec
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
 
-Send = Callable[[str, Any], bool]
-"""Gives a value to the queues of a node; False, and nothing is done, when there is more to it."""
+Then = Callable[[str, Any], bool]
+"""Does with what a node gave for an item what is to be done; False, and nothing is done, when there is more to it."""
 
 
 class Stray(NamedTuple):
@@ -51,18 +51,20 @@ class Express:
     Args:
         runner: what it belongs to.
         entry: the head.
-        results: what comes of items is added to these.
+        results: what comes of items is added to these; others may be put in their place.
     """
 
     runner: Runner
     entry: Entry
-    results: Results
+    results: Results = field(factory=Results)
     done: int = field(default=0, init=False)
     """How many items have come through since `count` was called."""
-    _stops: list[tuple[int, Callable[..., Any], NodeSpec | None, int, int, bool, Send | None]] = field(init=False)
-    _first: Send | None = field(init=False)
+    _stops: list[tuple[int, Callable[[Any], Any], int, int, bool, Then | None]] = field(init=False)
+    _first: Then | None = field(init=False)
     _outcomes: list[Any] = field(init=False)
     _may_wait: bool = field(init=False)
+    _count: int = field(default=0, init=False)
+    _item: str = field(default="", init=False)
     _place: int = field(default=0, init=False)
     _is_astray: bool = field(default=False, init=False)
 
@@ -70,20 +72,12 @@ class Express:
         rows = self.runner.rows
         assert self.entry.step is not None
         self._outcomes = [None] * len(self.entry.places)
-        self._first = self._send(rows.packs(self.entry.step))
+        self._first = self._then(rows.packs(self.entry.step), None)
         self._stops = [
-            (
-                number,
-                row.call or row.with_context or _never,
-                row.step.spec if row.with_context is not None else None,
-                row.source,
-                row.place,
-                row.is_async,
-                self._send(row.packs),
-            )
+            (number, self._call(row), row.source, row.place, row.is_async, self._then(row.packs, _remembering(row)))
             for number, row in enumerate(rows.of(self.entry.stage))
         ]
-        self._may_wait = any(stop[5] for stop in self._stops)
+        self._may_wait = any(row.is_async for row in rows.of(self.entry.stage))
 
     @staticmethod
     def is_for(runner: Runner, entry: Entry) -> bool:
@@ -100,63 +94,70 @@ class Express:
             return False
         return all(row.call or row.with_context for row in rows)
 
-    def through(self, item: str, value: Any) -> Stray | None:
-        """Take a value through.
+    def through(self, items: Iterable[tuple[str, Any]]) -> tuple[int, Stray | None]:
+        """Take values through, each with its item's id, up to one that can't go the short way.
 
         Returns:
-            None when it has come through, else how far it has come; a place of -1 is not at all.
+            how many have come through; and how far the one behind them has come, None when there is none. A place of
+            -1 is not at all.
         """
-        plain, outcomes = self.runner.rows.plain, self._outcomes
-        if value.__class__ not in plain or (self._first is not None and not self._first(item, value)):
-            return Stray(item, -1, [value])
-        outcomes[0] = value
-        if self._may_wait:
-            return self._through_what_may_wait(item)
-        for number, call, spec, source, place, _, send in self._stops:
-            try:
-                result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
-            except BaseException as error:
-                return Stray(item, number, outcomes.copy(), error=error)
-            if spec is not None and not self._is_noted(spec):
-                return Stray(item, number, outcomes.copy(), result)
-            if result.__class__ not in plain or (send is not None and not send(item, result)):
-                return Stray(item, number, outcomes.copy(), result)
-            outcomes[place] = result
-        self.done += 1
+        self._count = 0
+        stray = self._begun_journey(items) if self._may_wait else self._calls(items)
+        self.done += self._count
+        return self._count, stray
+
+    def _calls(self, items: Iterable[tuple[str, Any]]) -> Stray | None:
+        plain, outcomes, first, stops = self.runner.rows.plain, self._outcomes, self._first, self._stops
+        for item, value in items:
+            if value.__class__ not in plain or (first is not None and not first(item, value)):
+                return Stray(item, -1, [value])
+            outcomes[0], self._item = value, item
+            for number, call, source, place, _, then in stops:
+                try:
+                    result = call(outcomes[source])
+                except BaseException as error:
+                    return Stray(item, number, outcomes.copy(), error=error)
+                if result.__class__ not in plain or (then is not None and not then(item, result)):
+                    return Stray(item, number, outcomes.copy(), result)
+                outcomes[place] = result
+            self._count += 1
         return None
 
-    def _through_what_may_wait(self, item: str) -> Stray | None:
+    def _begun_journey(self, items: Iterable[tuple[str, Any]]) -> Stray | None:
         self._is_astray = False
-        journey = self._journey(item)
+        journey = self._journey(items)
         try:
             waits_for = journey.send(None)
         except StopIteration as stop:
             stray: Stray | None = stop.value
             return stray
         self._is_astray = True
-        return Stray(item, self._place, self._outcomes.copy(), journey, None, True, waits_for)
+        return Stray(self._item, self._place, self._outcomes.copy(), journey, None, True, waits_for)
 
-    async def _journey(self, item: str) -> Any:
-        """As `through`, of nodes that may wait; behind one that does it gives what that gives, and ends there."""
-        plain, outcomes = self.runner.rows.plain, self._outcomes
-        for number, call, spec, source, place, is_async, send in self._stops:
-            try:
-                result = call(outcomes[source]) if spec is None else call(outcomes[source], item)
-                if is_async and result.__class__ is CoroutineType:
-                    self._place = number
-                    result = await result
-            except BaseException as error:
-                if self._is_astray:
-                    raise
-                return Stray(item, number, outcomes.copy(), error=error)
-            if self._is_astray:
-                return result
-            if spec is not None and not self._is_noted(spec):
-                return Stray(item, number, outcomes.copy(), result)
-            if result.__class__ not in plain or (send is not None and not send(item, result)):
-                return Stray(item, number, outcomes.copy(), result)
-            outcomes[place] = result
-        self.done += 1
+    async def _journey(self, items: Iterable[tuple[str, Any]]) -> Any:
+        """As `_calls`, of nodes that may wait; behind one that does it gives what that gives, and ends there."""
+        plain, outcomes, first, stops = self.runner.rows.plain, self._outcomes, self._first, self._stops
+        coroutine = CoroutineType
+        for item, value in items:
+            if value.__class__ not in plain or (first is not None and not first(item, value)):
+                return Stray(item, -1, [value])
+            outcomes[0], self._item = value, item
+            for number, call, source, place, is_async, then in stops:
+                try:
+                    result = call(outcomes[source])
+                    if is_async and result.__class__ is coroutine:
+                        self._place = number
+                        result = await result
+                        if self._is_astray:
+                            return result
+                except BaseException as error:
+                    if self._is_astray:
+                        raise
+                    return Stray(item, number, outcomes.copy(), error=error)
+                if result.__class__ not in plain or (then is not None and not then(item, result)):
+                    return Stray(item, number, outcomes.copy(), result)
+                outcomes[place] = result
+            self._count += 1
         return None
 
     async def astray(self, stray: Stray, key: str = "") -> None:
@@ -203,30 +204,43 @@ class Express:
                 self.results.count(row.done, self.done)
             self.done = 0
 
-    def _send(self, packs: tuple[Pack, ...] | None) -> Send | None:
-        """What gives a value to the queues of a node; None when it has none."""
-        if not packs:
-            return None
-        pack, push = packs[0], self.results.push
+    def _call(self, row: Row) -> Callable[[Any], Any]:
+        """What calls a node with a value."""
+        if row.call is not None:
+            return row.call
+        assert row.with_context is not None, "`is_for` has seen that each node can be called"
+        with_context = row.with_context
+        return lambda value: with_context(value, self._item)
 
-        def send_to_one(item: str, value: Any) -> bool:
-            packed = pack(item, value)
+    def _then(self, packs: tuple[Pack, ...] | None, spec: NodeSpec | None) -> Then | None:
+        """What is done with what a node gave; None for nothing.
+
+        Args:
+            packs: what packs it for the node's queues.
+            spec: the node, when it may remember something.
+        """
+        if not packs and spec is None:
+            return None
+        pack = packs[0] if packs else None
+
+        def then_one(item: str, value: Any) -> bool:
+            packed = pack(item, value) if pack is not None else None
             if packed is None:
                 return False
-            push(*packed)
+            self.results.push(*packed)
             return True
 
-        def send(item: str, value: Any) -> bool:
-            packed = [pack(item, value) for pack in packs]
-            if None in packed:
+        def then(item: str, value: Any) -> bool:
+            packed = [pack(item, value) for pack in packs or ()]
+            if None in packed or not (spec is None or self._is_noted(spec)):
                 return False
             for each in packed:
                 assert each is not None
-                push(*each)
+                self.results.push(*each)
             return True
 
-        return send_to_one if len(packs) == 1 else send
+        return then_one if pack is not None and len(packs or ()) == 1 and spec is None else then
 
 
-def _never(value: Any) -> Any:
-    raise AssertionError("`Express.is_for` has seen that each node can be called")
+def _remembering(row: Row) -> NodeSpec | None:
+    return row.step.spec if row.with_context is not None else None

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import anyio
 import anyio.to_thread
-from attrs import define, evolve, field, fields
+from attrs import define, evolve, field
 
 from nodeflow.engine.stalls import limited
 from nodeflow.engine.state import State, States
@@ -52,6 +52,7 @@ class Nodes:
         """What nodes have pushed, encoded, and to which queue."""
         self._specs = list(specs)
         self._contexts = {spec.id: evolve(context, node=spec.id, loop=spec.loop) for spec in self._specs}
+        self._pushing = {node: evolve(context, push=self._push) for node, context in self._contexts.items()}
         self._live = {spec.id: evolve(spec, target=_fresh(spec)) for spec in self._specs}
         self._limiters: dict[str, anyio.CapacityLimiter] = {}
         self._stack = AsyncExitStack()
@@ -167,13 +168,7 @@ class Nodes:
         return self.states.of(spec.id, self.partition)
 
     def _context(self, spec: NodeSpec, item: str, attempt: int) -> Context:
-        return evolve(
-            self._contexts[spec.id],
-            item_id=item,
-            attempt=attempt,
-            state=self.state(spec),
-            push=self._push,
-        )
+        return self._pushing[spec.id].on(item, attempt, self.state(spec))
 
     def _push(self, queue: str, value: Any) -> None:
         self.pushed.append((queue, encode(value)))
@@ -189,13 +184,13 @@ class Nodes:
         """As `simple`, of a node that takes the context, too; it is called with the value and the item's id."""
         if not spec.context_port or not _takes_one(spec) or spec.positional:
             return None
-        port, given, function = spec.context_port, self._contexts[spec.id], self._live[spec.id].function
-        facts = {each.alias: getattr(given, each.name) for each in fields(Context)} | {"push": self._push}
-        del facts["item_id"], facts["state"]
+        port, given, function = spec.context_port, self._pushing[spec.id], self._live[spec.id].function
         constants = spec.constants
+        if not constants and _is_second(function, port):
+            return lambda value, item: function(value, given.on(item, 1, self.state(spec)))
 
         def call(value: Any, item: str) -> Any:
-            return function(value, **constants, **{port: Context(item_id=item, state=self.state(spec), **facts)})
+            return function(value, **constants, **{port: given.on(item, 1, self.state(spec))})
 
         return call
 
@@ -204,6 +199,12 @@ class Nodes:
         if spec.context_port:
             arguments[spec.context_port] = self._context(spec, item, attempt)
         return _called(self._live[spec.id], arguments)
+
+
+def _is_second(function: Callable[..., Any], port: str) -> bool:
+    """Whether a parameter is the second, and may be given by position."""
+    parameters = list(inspect.signature(function).parameters.values())[:2]
+    return parameters[-1].name == port and all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
 
 def _takes_one(spec: NodeSpec) -> bool:
@@ -285,7 +286,7 @@ async def _each(source: Values) -> AsyncGenerator[Any, None]:
 
 
 def is_async(values: Any) -> bool:
-    """Whether the values of an iterator are to be waited for."""
+    """Whether what an iterator gives is to be waited for."""
     return hasattr(values, "__anext__")
 
 

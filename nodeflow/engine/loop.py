@@ -168,6 +168,7 @@ class Worker:
     """How fast the items of each queue went through last."""
     hands: Hands = field(init=False)
     outboxes: list[Outbox] = field(factory=list, init=False)
+    _expresses: dict[str, Express | None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.hands = Hands(self.runner.nodes, self._settle)
@@ -225,12 +226,18 @@ class Worker:
         producing.stop()
 
     def express(self, head: NodeSpec | None, results: Results) -> Express | None:
-        """The short way of a head's items; None when they have none."""
-        plan = self.post.plan
-        if head is None or (plan.partitioning is None and head in plan.foreign):
+        """The short way of a head's items, for whoever has the turn; None when they have none."""
+        if head is None:
             return None
-        entry = plan.entries[head.id]
-        return Express(self.runner, entry, results) if Express.is_for(self.runner, entry) else None
+        if head.id not in self._expresses:
+            plan = self.post.plan
+            is_foreign = plan.partitioning is None and head in plan.foreign
+            has_one = not is_foreign and Express.is_for(self.runner, plan.entries[head.id])
+            self._expresses[head.id] = Express(self.runner, plan.entries[head.id]) if has_one else None
+        found = self._expresses[head.id]
+        if found is not None:
+            found.results = results
+        return found
 
     async def _settle(self) -> None:
         for outbox in self.outboxes:

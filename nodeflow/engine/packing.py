@@ -23,7 +23,8 @@ class Store(Protocol):
     def encode(self, value: Any) -> bytes | None:
         """A value as it will lie in any queue; `Encoded` or None when more is to be done with it."""
 
-    def encode_small(self, content: dict[str, Any], value: Any) -> bytes | None:
+    @property
+    def encode_small(self) -> Callable[[dict[str, Any], Any], bytes | None]:
         """As `encode`, of what holds a value and beside it only texts; None when there is more to it."""
 
     async def prepare(self, queue: str, value: Any) -> bytes:

@@ -47,7 +47,7 @@ class Partitioning:
     loop: str
     by: By
     processes: int
-    _known: dict[str, tuple[str, int]] = field(factory=dict, init=False, repr=False, eq=False)
+    _known: dict[tuple[type, Any], tuple[str, int]] = field(factory=dict, init=False, repr=False, eq=False)
     _get: Callable[[Any], Any] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -66,18 +66,19 @@ class Partitioning:
         """
         try:
             found = self._get(value)
-            if type(found) is str and (known := self._known.get(found)) is not None:
+            kind = type(found)
+            if (kind is str or kind is int) and (known := self._known.get((kind, found))) is not None:
                 return known
             if isinstance(found, Mapping):
                 raise TypeError("a mapping is no key, since its order would count")
             key = encode(found).decode()
         except Exception as error:
             raise self._missing(value, error) from error
-        if type(found) is not str:
+        if kind is not str and kind is not int:
             return key, partition_of(key)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        known = self._known[found] = (key, partition_of(key))
+        known = self._known[kind, found] = (key, partition_of(key))
         return known
 
     def queue(self, name: str, partition: int) -> str:
@@ -102,6 +103,6 @@ class Partitioning:
 
 def _field_getter(name: str) -> Callable[[Any], Any]:
     def get(value: Any) -> Any:
-        return value[name] if isinstance(value, Mapping) else getattr(value, name)
+        return value[name] if type(value) is dict or isinstance(value, Mapping) else getattr(value, name)
 
     return get

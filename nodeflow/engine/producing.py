@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,6 +48,10 @@ class Producing:
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
     _is_pulling: bool = field(default=False, init=False)
     _prefix: str = field(init=False)
+    _first: int = field(default=0, init=False)
+    _number: int = field(default=0, init=False)
+    """Those of the value that was given first, and of the next one."""
+    _error: BaseException | None = field(default=None, init=False)
     express: Express | None = field(default=None, init=False)
     outbox: Outbox = field(init=False)
 
@@ -64,40 +68,48 @@ class Producing:
         self._task = asyncio.current_task()
         if self.head.options.live:
             await self._resume()
+        self._first = self._number = self.position if self.head.options.live else 0
         async with self.worker.runner.nodes.source(self.head, self._seek) as values:
-            if is_async(values):
-                await self._through(None, partial(self.next_of, values))
-            else:
-                await self._through(partial(self.next_now, values), None)
+            while not self.is_stopped and (value := await self.next_of(values)) is not _END:
+                await self._take(value)
+                if self._is_fast and not is_async(values):
+                    await self._hurry(self._following(values))
         await self.worker.hands.until_committed(self)
         if not self.is_stopped:
             self.outbox.results.marks[self.end] = 1
             await self.outbox.end()
 
-    async def _through(self, now: Callable[[], Any] | None, then: Callable[[], Awaitable[Any]] | None) -> None:
-        """Take the values through that come now, or then."""
-        first = self.position if self.head.options.live else 0
-        outbox, express, is_taken = self.outbox, self.express, self.worker.turn.locked
-        number = first
-        while not self.is_stopped:
-            value = now() if now is not None else await then() if then is not None else _END
+    async def _take(self, value: Any) -> None:
+        """Take a value through the loop, unless that was done before."""
+        if self.has_sought and self._number == self._first:
+            self._number = self.position
+        if self._is_fast:
+            await self._hurry([(self._item(self._number), value)])
+            return
+        if self._number >= self.position:
+            await self._handle(value, self._number)
+        self._number += 1
+        if self.outbox.is_due:
+            await anyio.lowlevel.checkpoint()
+
+    @property
+    def _is_fast(self) -> bool:
+        """Whether the next value may go the short way."""
+        return self.express is not None and self._number > self.position and not self.worker.turn.locked()
+
+    def _following(self, values: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+        """The next values and their ids, up to when others should have their turn."""
+        number, outbox = self._number, self.outbox
+        while not (outbox.is_full or outbox.is_due):
+            try:
+                value = self.next_now(values)
+            except BaseException as error:  # the values before it come first
+                self._error = error
+                return
             if value is _END:
-                break
-            if self.has_sought and number == first:
-                number = self.position
-            if number > self.position and express is not None and not is_taken():
-                stray = express.through(f"{self._prefix}{number}", value)
-                if stray is not None:
-                    await self._astray(express, stray, number)
-                outbox.results.marks[self.at] = number + 1
-                outbox.wake()
-                if outbox.is_full:
-                    await outbox.make_room()
-            elif number >= self.position:
-                await self._handle(value, number)
+                return
+            yield f"{self._prefix}{number}", value
             number += 1
-            if outbox.is_due:
-                await anyio.lowlevel.checkpoint()
 
     def stop(self) -> None:
         """Let it give no further value; what it has given goes on."""
@@ -112,8 +124,10 @@ class Producing:
         except BaseException as error:
             self._blame(error)
 
-    async def next_of(self, values: AsyncIterator[Any]) -> Any:
-        """The next value; an error of the producer's says that it is."""
+    async def next_of(self, values: Any) -> Any:
+        """As `next_now`, of any producer."""
+        if not is_async(values):
+            return self.next_now(values)
         self._is_pulling = True
         try:
             return await anext(values, _END)
@@ -134,10 +148,25 @@ class Producing:
             )
         raise own from own.__cause__
 
-    async def _astray(self, express: Express, stray: Stray, number: int) -> None:
+    async def _hurry(self, items: Iterable[tuple[str, Any]]) -> None:
+        """Take values the short way."""
+        assert self.express is not None
+        passed, stray = self.express.through(items)
+        self._number += passed
+        self.outbox.results.marks[self.at] = self._number
+        if stray is not None:
+            await self._astray(self.express, stray)
+            self._number += 1
+        if self._error is not None:
+            raise self._error
+        await self.outbox.make_room()
+        if self.outbox.is_due:
+            await anyio.lowlevel.checkpoint()
+
+    async def _astray(self, express: Express, stray: Stray) -> None:
         """Take a value on by the long way."""
         if stray.place < 0:
-            await self._handle(stray.outcomes[0], number)
+            await self._handle(stray.outcomes[0], self._number)
             return
         self.worker.turn.acquire_nowait()  # waiting for it would meet the cancel scopes of the node that has begun
         self.outbox.begin()
@@ -145,7 +174,7 @@ class Producing:
             await express.astray(stray)
         finally:
             self.worker.turn.release()
-        self.outbox.results.marks[self.at] = number + 1
+        self.outbox.results.marks[self.at] = self._number + 1
         await self.outbox.end()
 
     def _seek(self) -> int:

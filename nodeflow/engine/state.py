@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from nodeflow.errors import PayloadError
 from nodeflow.graph import Loop
 from nodeflow.values import decode, encode
 
-_UNCHANGEABLE = (str, int, float, bool, type(None), bytes)
+_UNCHANGEABLE = frozenset({str, int, float, bool, type(None), bytes})
+_EXACT = 2**53
+"""Below which a whole number is the same in every program that reads JSON."""
 _NOTHING: Any = object()
 _LATER: Any = object()
 
@@ -21,21 +23,20 @@ def state_hash(node: str, partition: int) -> str:
     return f"state:{node}:{partition}"
 
 
-@frozen
-class _Before:
+class _Before(NamedTuple):
     """What a key held before the item: the value itself where nobody can change it, else its bytes."""
 
     value: Any
     data: bytes | None
 
-    @classmethod
-    def of(cls, value: Any) -> _Before:
-        if value is _NOTHING or type(value) in _UNCHANGEABLE:
-            return cls(value, None)
-        return cls(None, encode(value))
-
     def restored(self) -> Any:
         return self.value if self.data is None else decode(self.data)
+
+
+def _before(value: Any) -> _Before:
+    if value is _NOTHING or type(value) in _UNCHANGEABLE:
+        return _Before(value, None)
+    return _Before(None, encode(value))
 
 
 @define(eq=False)
@@ -58,10 +59,10 @@ class State(MutableMapping[Any, Any]):
         return cls(name, {_inner(decode(field.encode())): value for field, value in fields.items()})
 
     def __getitem__(self, key: Any) -> Any:
-        inner = key if type(key) is str else encode(key)
+        inner = _inner(key)
         value = self._values[inner]
         if type(value) not in _UNCHANGEABLE and inner not in self._touched:
-            self._touched[inner] = _Before.of(value)
+            self._touched[inner] = _before(value)
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -88,7 +89,7 @@ class State(MutableMapping[Any, Any]):
     def _touch(self, key: Any) -> str | bytes:
         inner = _inner(key)
         if inner not in self._touched:
-            self._touched[inner] = _Before.of(self._values.get(inner, _NOTHING))
+            self._touched[inner] = _before(self._values.get(inner, _NOTHING))
         return inner
 
     def changes(self) -> dict[str, bytes | None]:
@@ -160,7 +161,7 @@ def _can_be_kept(value: Any) -> bool:
     """Whether a value is what JSON holds for sure, and nobody can change it."""
     kind = type(value)
     return (
-        (kind is int and -(2**53) < value < 2**53)
+        (kind is int and abs(value) < _EXACT)
         or kind is float
         or kind is bool
         or value is None
@@ -169,7 +170,9 @@ def _can_be_kept(value: Any) -> bool:
 
 
 def _inner(key: Any) -> str | bytes:
-    return key if type(key) is str else encode(key)
+    if type(key) is str:
+        return key
+    return b"%d" % key if type(key) is int and abs(key) < _EXACT else encode(key)
 
 
 def _field(inner: str | bytes) -> str:
@@ -180,7 +183,7 @@ def _field(inner: str | bytes) -> str:
 class States:
     """What the nodes of a loop remember, in the partitions of one process."""
 
-    _known: dict[str, State] = field(factory=dict, init=False)
+    _known: dict[tuple[str, int], State] = field(factory=dict, init=False)
 
     @classmethod
     def of_loop(cls, loop: Loop) -> States | None:
@@ -189,8 +192,7 @@ class States:
 
     def load(self, node: str, partition: int, fields: Mapping[str, Any]) -> None:
         """Take what was saved of a node in a partition, by field."""
-        name = state_hash(node, partition)
-        self._known[name] = State.load(name, fields)
+        self._known[node, partition] = State.load(state_hash(node, partition), fields)
 
     @property
     def all(self) -> Iterable[State]:
@@ -199,7 +201,7 @@ class States:
 
     def of(self, node: str, partition: int = 0) -> State:
         """What a node remembers in a partition."""
-        name = state_hash(node, partition)
-        if name not in self._known:
-            self._known[name] = State(name)
-        return self._known[name]
+        known = self._known.get((node, partition))
+        if known is None:
+            known = self._known[node, partition] = State(state_hash(node, partition))
+        return known

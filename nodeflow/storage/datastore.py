@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -194,17 +194,14 @@ class DataStore:
         """
         return self._payloads.encode_bare(value)
 
-    def encode_small(self, content: dict[str, Any], value: Any) -> bytes | None:
+    @property
+    def encode_small(self) -> Callable[[dict[str, Any], Any], bytes | None]:
         """As `encode`, faster, for small values of JSON's own types.
 
-        Args:
-            content: what holds the value, and beside it only texts.
-            value: the value.
-
-        Returns:
-            the bytes; None when `encode` has to see to it.
+        It takes what holds the value, and beside it only texts; and the value. It gives the bytes, or None when
+        `encode` has to see to it.
         """
-        return self._payloads.encode_small(content, value)
+        return self._payloads.encode_small
 
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it will lie in a queue, its blob written: whatever is pushed or committed there may be this.

@@ -31,9 +31,11 @@ async def lease_before(
     if not _is_to_wait(taken, deadline):
         return taken.lease
     began = anyio.current_time()
+    was_free = turns.is_free(main)
     if await turns.take(main, deadline):
         try:
-            taken = await hops.take(name, max_items, consumer)
+            if not was_free:
+                taken = await hops.take(name, max_items, consumer)
             while _is_to_wait(taken, deadline):
                 await _wait(connection, taken, deadline)
                 taken = await hops.take(name, max_items, consumer)

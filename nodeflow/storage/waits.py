@@ -51,6 +51,10 @@ class Turns:
         """The turns of a session."""
         return session.part("turns", cls)
 
+    def is_free(self, key: str) -> bool:
+        """Whether nobody has the turn, or waits for it."""
+        return key not in self._locks
+
     async def take(self, key: str, deadline: float) -> bool:
         """Wait for the turn; whether it came in time."""
         lock, users = self._locks.get(key, (None, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -19,9 +19,10 @@ class MemoryStore:
         """A value encoded."""
         return encode(value)
 
-    def encode_small(self, content: dict[str, Any], value: Any) -> bytes:
-        """What holds a value, encoded."""
-        return encode(content)
+    @property
+    def encode_small(self) -> Callable[[dict[str, Any], Any], bytes]:
+        """Encodes what holds a value."""
+        return lambda content, _: encode(content)
 
     async def prepare(self, queue: str, value: Any) -> bytes:
         """A value as it would lie in a queue."""

@@ -125,8 +125,21 @@ def encode_small(content: dict[str, Any], value: Any) -> bytes | None:
     Returns:
         what `prepare` would give; None when it isn't small, or plain JSON doesn't hold it.
     """
-    if not _is_small(value):
-        return None
+    containers: list[Any] = [(value,)]
+    for container in containers:
+        for part in container.values() if type(container) is dict else container:
+            kind = type(part)
+            if kind is str or kind is int or part is None:
+                continue
+            if kind is dict:
+                containers.append(part)
+            elif kind is list:
+                if not _ATOMS.issuperset(map(type, part)):
+                    containers.append(part)
+            elif kind is not bool and (kind is not float or not math.isfinite(part)):
+                return None
+        if len(containers) > _FEW or len(container) > _SOME:
+            return None
     try:
         return b"%b" % orjson.dumps(content, None, OPTIONS)
     except orjson.JSONEncodeError:
@@ -274,26 +287,6 @@ def _exact_parts(value: Any) -> int:
                 return 0
     is_exact = containers <= MAX_DEPTH or ends or _ends(value)
     return len(parts) + atoms if is_exact else 0
-
-
-def _is_small(value: Any) -> bool:
-    """Whether a value has few parts, all of JSON's own types and finite."""
-    containers: list[Any] = [(value,)]
-    for container in containers:
-        for part in container.values() if type(container) is dict else container:
-            kind = type(part)
-            if kind is str or kind is int or part is None:
-                continue
-            if kind is dict:
-                containers.append(part)
-            elif kind is list:
-                if not _ATOMS.issuperset(map(type, part)):
-                    containers.append(part)
-            elif kind is not bool and (kind is not float or not math.isfinite(part)):
-                return False
-        if len(containers) > _FEW or len(container) > _SOME:
-            return False
-    return True
 
 
 def _weight(value: Any, parts: int) -> int:

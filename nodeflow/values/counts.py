@@ -105,19 +105,31 @@ class ValueCounts:
     descriptor_restore_failures: int = 0
     _sizes: list[int] = field(factory=list, init=False, eq=False)
     _seconds: float = field(default=0.0, init=False, eq=False)
+    _timed: int = field(default=0, init=False, eq=False)
 
     def encoded_one(self, size: int, seconds: float) -> None:
         """Count a value that was encoded, with others before and after it: `settle` brings it into the histograms."""
-        self._sizes.append(size)
         self._seconds += seconds
+        self._timed += 1
+        self.encoded_more(size)
+
+    def encoded_more(self, size: int) -> None:
+        """As `encoded_one`, of a value that took as long as those before it since `is_settled`."""
+        self._sizes.append(size)
         if len(self._sizes) >= _SETTLED:
             self.settle()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is in the histograms; then the next value must be timed."""
+        return not self._sizes
+
     def settle(self) -> None:
         """Bring all that was counted into the histograms."""
-        self.encoded(self._sizes, self._seconds)
+        if self._sizes:
+            self.encoded(self._sizes, self._seconds / self._timed * len(self._sizes))
         self._sizes.clear()
-        self._seconds = 0.0
+        self._seconds, self._timed = 0.0, 0
 
     def encoded(self, sizes: list[int], seconds: float) -> None:
         """Count values that were encoded together."""

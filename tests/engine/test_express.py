@@ -67,6 +67,13 @@ FLOW = """
         def finish(self, ctx: Context):
             return ["sum", ctx.state["sum"], ctx.state["list"]]
 
+    class Sends(BlockingNode):
+        def execute(self, n: int, ctx: Context):
+            ctx.state["sum"] = ctx.state.get("sum", 0) + n
+            return [lambda: n] if n == 17 else [n]
+        def finish(self, ctx: Context):
+            return ["sum", ctx.state["sum"]]
+
     def chain(last):
         for each in (waits_for_none, waits, cancels_itself, gives_what_is_awaited, gives_what_is_awaited_again, hangs):
             last = graph.add(each, last)
@@ -80,6 +87,9 @@ FLOW = """
     with graph.loop("c"):
         third = graph.add(again, first, id="again")
         graph.add(QueueWriter("out"), graph.add(Last(), third))
+        fourth = graph.add(Sends(), third)
+    with graph.loop("d"):
+        graph.add(QueueWriter("sent"), fourth)
 """
 
 
@@ -88,7 +98,7 @@ def test_each_case_gives_what_the_long_way_gives(project: Project) -> None:
     done = project.run("run", "flow.py", "--quiet", status=3)
     letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
     found = Counter((letter["node"], letter["error"]["type"]) for letter in letters)
-    assert found == {("hangs", "TimeoutError"): 1, ("again", "ValueError"): 1}
+    assert found == {("hangs", "TimeoutError"): 1, ("again", "ValueError"): 1, ("sends", "PayloadError"): 1}
     (record,) = map(json.loads, project.run("jobs", "flow.py", "--json").stdout.splitlines())
     good = [n for n in range(30) if n != 9]
     counts = {node: each[0] for node, each in record["nodes"].items()}
@@ -96,11 +106,13 @@ def test_each_case_gives_what_the_long_way_gives(project: Project) -> None:
     assert counts["hangs"] == counts["odd"] == counts["gives_what_is_awaited_again_2"] == len(good)
     assert counts["again"] == counts["last"] == len(good) - 1
     with redis.Redis.from_url(project.url) as client:
-        keys = [f"{{{project.token}}}:queue:{name}" for name in ("out", "seen")]
-        out, seen = ([json.loads(data) for data in reversed(client.lrange(key, 0, -1))] for key in keys)
+        keys = [f"{{{project.token}}}:queue:{name}" for name in ("out", "seen", "sent")]
+        out, seen, sent = ([json.loads(data) for data in reversed(client.lrange(key, 0, -1))] for key in keys)
         client.delete(*keys)
     values = [n for n in good if n != 13]
     assert seen == [15]
+    sendable = [n for n in values if n != 17]
+    assert Counter(map(str, sent)) == Counter(map(str, [*([n] for n in sendable), ["sum", sum(sendable)]]))
     assert Counter(map(str, out)) == Counter(map(str, [*values, ["sum", sum(values), [3]]]))
-    assert f"{2 * len(good) - 1} items done, 2 failed" in done.stdout
+    assert f"{3 * (len(good) - 1)} items done, 3 failed" in done.stdout
     project.run("dead-letters", "flow.py", "--clear")
