@@ -87,8 +87,9 @@ FLOW = """
     with graph.loop("c"):
         third = graph.add(again, first, id="again")
         graph.add(QueueWriter("out"), graph.add(Last(), third))
-        fourth = graph.add(Sends(), third)
     with graph.loop("d"):
+        fourth = graph.add(Sends(), third)
+    with graph.loop("e"):
         graph.add(QueueWriter("sent"), fourth)
 """
 
