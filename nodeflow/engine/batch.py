@@ -155,10 +155,12 @@ class Batch:
             yield item, content["value"]
 
     def _contents(self) -> Sequence[Any]:
-        """What lies in the items; None for those that are delivered again."""
-        values = self.lease.fresh_values
+        """What lies in the items, as in a channel; None for those that are delivered again."""
+        plan, values = self.worker.post.plan, self.lease.fresh_values
+        if plan.partitioning is None and self.head in plan.foreign:
+            return [{"id": item.id, "value": item.value} if _is_new(item) else None for item in self.lease]
         if values is None:
-            values = [item.value if item.attempt == 1 and not item.error else None for item in self.lease]
+            values = [item.value if _is_new(item) else None for item in self.lease]
         return values
 
     async def _handle(self, item: Item) -> None:
@@ -221,6 +223,10 @@ class Batch:
 
     def _key(self, item: Item) -> str:
         return self.worker.intake.key(self.head, item)
+
+
+def _is_new(item: Item) -> bool:
+    return item.attempt == 1 and not item.error
 
 
 @define(eq=False)

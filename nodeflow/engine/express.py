@@ -11,9 +11,10 @@ from attrs import define, field
 from nodeflow.engine.results import Results, done_count
 from nodeflow.engine.rows import Pack, Row
 from nodeflow.engine.stages import Entry
+from nodeflow.engine.state import State
 from nodeflow.engine.work import Work
 from nodeflow.errors import PayloadError
-from nodeflow.graph import Kind, NodeSpec
+from nodeflow.graph import Kind
 
 if TYPE_CHECKING:
     from nodeflow.engine.runner import Runner
@@ -65,6 +66,7 @@ class Express:
     _may_wait: bool = field(init=False)
     _count: int = field(default=0, init=False)
     _item: str = field(default="", init=False)
+    _state: State | None = field(default=None, init=False)
     _place: int = field(default=0, init=False)
     _is_astray: bool = field(default=False, init=False)
 
@@ -72,9 +74,16 @@ class Express:
         rows = self.runner.rows
         assert self.entry.step is not None
         self._outcomes = [None] * len(self.entry.places)
-        self._first = self._then(rows.packs(self.entry.step), None)
+        self._first = self._then(rows.packs(self.entry.step))
         self._stops = [
-            (number, self._call(row), row.source, row.place, row.is_async, self._then(row.packs, _remembering(row)))
+            (
+                number,
+                self._call(row),
+                row.source,
+                row.place,
+                row.is_async,
+                self._then(row.packs, remembers=row.with_context is not None),
+            )
             for number, row in enumerate(rows.of(self.entry.stage))
         ]
         self._may_wait = any(row.is_async for row in rows.of(self.entry.stage))
@@ -174,15 +183,13 @@ class Express:
         else:
             await self.runner.go_on(work, stray, self.results)
 
-    def _is_noted(self, spec: NodeSpec) -> bool:
-        """Note what a node remembers; False when more came of it than that, which the long way finds."""
-        nodes = self.runner.nodes
-        if nodes.pushed:
+    def _is_noted(self) -> bool:
+        """Note what the node remembers; False when more came of it than that, which the long way finds."""
+        if self.runner.nodes.pushed:
             return False
-        state = nodes.state(spec)
         try:
-            if state is not None:
-                state.note()
+            if self._state is not None:
+                self._state.note()
         except PayloadError:
             return False
         return True
@@ -209,17 +216,22 @@ class Express:
         if row.call is not None:
             return row.call
         assert row.with_context is not None, "`is_for` has seen that each node can be called"
-        with_context = row.with_context
-        return lambda value: with_context(value, self._item)
+        with_context, spec, nodes = row.with_context, row.step.spec, self.runner.nodes
 
-    def _then(self, packs: tuple[Pack, ...] | None, spec: NodeSpec | None) -> Then | None:
+        def call(value: Any) -> Any:
+            self._state = nodes.state(spec)
+            return with_context(value, self._item, self._state)
+
+        return call
+
+    def _then(self, packs: tuple[Pack, ...] | None, *, remembers: bool = False) -> Then | None:
         """What is done with what a node gave; None for nothing.
 
         Args:
             packs: what packs it for the node's queues.
-            spec: the node, when it may remember something.
+            remembers: whether the node may remember something.
         """
-        if not packs and spec is None:
+        if not packs and not remembers:
             return None
         pack = packs[0] if packs else None
 
@@ -232,15 +244,11 @@ class Express:
 
         def then(item: str, value: Any) -> bool:
             packed = [pack(item, value) for pack in packs or ()]
-            if None in packed or not (spec is None or self._is_noted(spec)):
+            if None in packed or (remembers and not self._is_noted()):
                 return False
             for each in packed:
                 assert each is not None
                 self.results.push(*each)
             return True
 
-        return then_one if pack is not None and len(packs or ()) == 1 and spec is None else then
-
-
-def _remembering(row: Row) -> NodeSpec | None:
-    return row.step.spec if row.with_context is not None else None
+        return then_one if pack is not None and len(packs or ()) == 1 and not remembers else then

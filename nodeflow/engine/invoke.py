@@ -180,17 +180,17 @@ class Nodes:
             return None
         return partial(live.function, **spec.constants) if spec.constants else live.function
 
-    def with_context(self, spec: NodeSpec) -> Callable[[Any, str], Any] | None:
-        """As `simple`, of a node that takes the context, too; it is called with the value and the item's id."""
+    def with_context(self, spec: NodeSpec) -> Callable[[Any, str, State | None], Any] | None:
+        """As `simple`, of a node that takes the context, too; called with value, item's id and state."""
         if not spec.context_port or not _takes_one(spec) or spec.positional:
             return None
         port, given, function = spec.context_port, self._pushing[spec.id], self._live[spec.id].function
         constants = spec.constants
         if not constants and _is_second(function, port):
-            return lambda value, item: function(value, given.on(item, 1, self.state(spec)))
+            return lambda value, item, state: function(value, given.on(item, 1, state))
 
-        def call(value: Any, item: str) -> Any:
-            return function(value, **constants, **{port: given.on(item, 1, self.state(spec))})
+        def call(value: Any, item: str, state: State | None) -> Any:
+            return function(value, **constants, **{port: given.on(item, 1, state)})
 
         return call
 

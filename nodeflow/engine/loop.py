@@ -230,10 +230,8 @@ class Worker:
         if head is None:
             return None
         if head.id not in self._expresses:
-            plan = self.post.plan
-            is_foreign = plan.partitioning is None and head in plan.foreign
-            has_one = not is_foreign and Express.is_for(self.runner, plan.entries[head.id])
-            self._expresses[head.id] = Express(self.runner, plan.entries[head.id]) if has_one else None
+            entry = self.post.plan.entries[head.id]
+            self._expresses[head.id] = Express(self.runner, entry) if Express.is_for(self.runner, entry) else None
         found = self._expresses[head.id]
         if found is not None:
             found.results = results

@@ -81,7 +81,9 @@ class Packing:
     def plain(self, write: Write) -> Callable[[str, Any], tuple[str, bytes] | None]:
         """What packs as `push`, for a writer to which each value goes as it is; None when there is more to a value."""
         queue, encode = write.queue, self.store.encode_small
-        partitioning = write.channel.partitioning if write.channel is not None else None
+        if write.channel is None:
+            return self._bare(queue)
+        partitioning = write.channel.partitioning
         if partitioning is None:
 
             def pack(item_id: str, value: Any) -> tuple[str, bytes] | None:
@@ -100,6 +102,16 @@ class Packing:
             return None if data is None else (queues[partition % len(queues)], data)
 
         return pack_by_key
+
+    def _bare(self, queue: str) -> Callable[[str, Any], tuple[str, bytes] | None]:
+        def pack(item_id: str, value: Any) -> tuple[str, bytes] | None:
+            try:
+                data = self.store.encode(value)
+            except PayloadError:  # `push` says what is wrong with it
+                return None
+            return (queue, data) if type(data) is bytes else None
+
+        return pack
 
     async def part(self, join: str, outcomes: dict[str, Outcome]) -> bytes:
         """What goes into the record of a join, by the node that gave it.

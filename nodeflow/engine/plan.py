@@ -65,7 +65,7 @@ class LoopPlan:
         """The nodes by which items of queues come into the loop."""
         return [spec for spec in self.nodes.values() if spec.kind is Kind.READER]
 
-    @property
+    @cached_property
     def foreign(self) -> list[NodeSpec]:
         """The readers of queues that other programs fill."""
         return [spec for spec in self.readers if str(spec.target.queue) not in self.channels]

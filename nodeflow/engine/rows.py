@@ -13,6 +13,7 @@ from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.results import done_count
 from nodeflow.engine.stages import Stage, Step
+from nodeflow.engine.state import State
 from nodeflow.graph import Branch, Kind
 from nodeflow.values import RefValue
 
@@ -34,7 +35,7 @@ class Row(NamedTuple):
         done: the name of its count.
         step: the step.
         packs: what packs what it gives, for each of its writers; None when there is more to one of these.
-        with_context: what is called with that value and the item's id instead, when the node takes the context.
+        with_context: what is called with value, item's id and state instead, when the node takes the context.
     """
 
     call: Callable[[Any], Any] | None
@@ -44,7 +45,7 @@ class Row(NamedTuple):
     done: str
     step: Step
     packs: tuple[Pack, ...] | None
-    with_context: Callable[[Any, str], Any] | None = None
+    with_context: Callable[[Any, str, State | None], Any] | None = None
 
 
 class Rows:

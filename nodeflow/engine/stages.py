@@ -61,12 +61,8 @@ class Write:
     @cached_property
     def is_simple(self) -> bool:
         """Whether each value goes there as it is."""
-        return (
-            self.channel is not None
-            and self.channel.branches is None
-            and self.channel.takes_value
-            and self.branch is None
-        )
+        channel = self.channel
+        return self.branch is None and (channel is None or (channel.branches is None and channel.takes_value))
 
 
 @frozen(eq=False)

@@ -47,8 +47,9 @@ class Context:
             attempt: which delivery of it this is.
             state: what the node remembers.
         """
-        found = object.__new__(type(self))
-        vars(found).update(vars(self), item_id=item_id, attempt=attempt, _state=state)
+        found, facts = object.__new__(type(self)), self.__dict__.copy()
+        facts["item_id"], facts["attempt"], facts["_state"] = item_id, attempt, state
+        object.__setattr__(found, "__dict__", facts)
         return found
 
     @property
