@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LEASE_SECONDS = 0.1
 """How much work a lease should hold: enough to fill a hop, little enough for others to get their share."""
 
-MOST_LEASED = 1_000
+MOST_LEASED = 2_000
 """How many items a lease has at most: more gain little, and are longer in the hands of one process."""
 
 

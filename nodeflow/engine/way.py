@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_IN_HOP = 10_000
 """How many values one hop carries at most; what has more children is committed in parts."""
 
-HOP_BYTES = 256 << 10
+HOP_BYTES = 512 << 10
 """How many bytes of values one hop should carry at most, so that it holds up nobody in the server for long."""
 
 
