@@ -77,7 +77,7 @@ class Batch:
     results: Results = field(factory=Results)
     passed: int = 0
     """How many of them are done."""
-    left: Mapping[str, list[Work]] = field(factory=dict)
+    left: Mapping[str, Any] = field(factory=dict)
     _key_in_turn: str = field(default="", init=False)
 
     async def run(self, most: int, go_on: Callable[[int], None]) -> None:
@@ -182,7 +182,9 @@ class Batch:
         self.left = await self.worker.in_parts.left(back)
 
     async def _works(self, item: Item, results: Results) -> list[Work]:
-        return self.left.get(self._key(item)) or [await self.worker.intake.work(self.head, item, results)]
+        if (left := self.left.get(self._key(item))) is not None:
+            return self.worker.intake.left(left, item, results)
+        return [await self.worker.intake.work(self.head, item, results)]
 
     async def _must_wait(self, item: Item, works: Sequence[Work], results: Results) -> bool:
         """Whether an item waits for others of its key that are tried again."""
@@ -201,7 +203,8 @@ class Batch:
     async def _refuse(self, item: Item, refusal: RefusedError, results: Results) -> None:
         results.refused.append((item, str(refusal)))
         plan = self.worker.post.plan
-        if self.lease.name in plan.own_queues:  # what other programs push to a channel is no failure of the job
+        is_ours = self.lease.name in plan.own_queues or self._key(item) in self.left
+        if is_ours:  # what other programs push to a channel is no failure of the job
             results.count(refused_count(plan.loop.name))
             if isinstance(item.value, Mapping) and item.value.get("holds"):
                 await self.worker.held.end(str(item.value.get("key")), results)

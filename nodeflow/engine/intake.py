@@ -61,6 +61,27 @@ class Intake:
         """
         return await self.of_loop(item, results) if head is None else self.of_channel(head, item)
 
+    def left(self, works: Any, item: Item | None, results: Results) -> list[Work]:
+        """What is left of an item that was under way, the first to be done first.
+
+        Args:
+            works: as it was kept.
+            item: the item; None for what a producer gave.
+            results: what it changes goes into these.
+
+        Raises:
+            RefusedError: it is nothing of this graph any more.
+        """
+        if item is not None and item.error.startswith(_REFUSED):
+            results.count(refused_count(self.plan.loop.name), -1)
+        try:
+            found = list(map(Work.from_data, works))
+        except (PayloadError, TypeError) as error:
+            raise RefusedError(f"what was kept of how far it is can't be gone on with: {error}") from error
+        for work in found:
+            self._check(work)
+        return found
+
     def key(self, head: NodeSpec | None, item: Item) -> str:
         """What an item is known by, also in another queue of the loop; the arguments are those of `work`."""
         value = item.value if isinstance(item.value, Mapping) else {}
@@ -122,7 +143,8 @@ class Intake:
             raise RefusedError(f"loop {self.plan.loop.name!r} has no node {missing!r} any more that this needs")
         assert entry is not None
         if entry.stage_at(work.level) is None:
-            raise RefusedError(f"node {work.run[0].node!r} doesn't stand below {' and '.join(work.level)} any more")
+            node = work.run[0].node if work.run else work.entry
+            raise RefusedError(f"node {node!r} doesn't stand below {' and '.join(work.level)} any more")
 
     async def _of_notice(self, notice: Mapping[str, Any], results: Results) -> Work:
         node, item, state = str(notice["join"]), str(notice["item"]), notice["state"]

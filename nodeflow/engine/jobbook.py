@@ -52,18 +52,21 @@ class JobBook:
             source: `FILE:name` of the graph.
 
         Raises:
-            JobError: a producer is in another number of processes than when the job began.
+            JobError: a producer is in another number of processes than when the job began, or items wait for a node
+                that is gone.
         """
         known = await self.all()
         last = known[-1] if known else None
         requeued = await self._loops_with_work() if last is not None else set()
         if last is not None and (last.status is not JobStatus.DONE or requeued):
             self._check_shards(last)
+            await self._check_queues(last)
             if last.status is JobStatus.DONE:
                 await self._open_again(last, requeued)
             record = await self._move_items(last.again(source))
         else:
-            record = evolve(JobRecord.new(self.graph.name, source, self._shards), slots=self._slots)
+            record = JobRecord.new(self.graph.name, source, self._shards)
+            record = evolve(record, slots=self._slots, queues=tuple(Queues(self.graph).all))
             await self.write(record)
         await self._bound(MOST_WAITING)
         return record
@@ -87,6 +90,16 @@ class JobBook:
                     f"part of its share: go on with processes={before}, or discard the job with `nodeflow run --fresh`"
                 )
 
+    async def _check_queues(self, record: JobRecord) -> None:
+        known = set(Queues(self.graph, record.slots).all)
+        for name in record.queues:
+            tally = None if name in known else await self.store.queue.tally(name)
+            if tally is not None and (left := tally.waiting + tally.leased + tally.delayed):
+                raise JobError(
+                    f"job {record.id} has {left:,} items in {name}, and no loop of the graph reads that any more: was "
+                    "a node renamed, or moved to another loop? Undo it, or discard the job with `nodeflow run --fresh`"
+                )
+
     @property
     def _slots(self) -> dict[str, int]:
         return {loop.name: loop.processes for loop in self.graph.loops.values() if loop.by is not None}
@@ -99,7 +112,7 @@ class JobBook:
             before = record.slots.get(loop.name, loop.processes)
             if before != loop.processes:
                 await Reslotting(self.store, record.id, loop).gather(queues, before)
-        record = evolve(record, slots=self._slots)
+        record = evolve(record, slots=self._slots, queues=tuple(Queues(self.graph).all))
         await self.write(record)
         for loop in divided:
             await Reslotting(self.store, record.id, loop).scatter(queues)
@@ -112,9 +125,11 @@ class JobBook:
     async def discard(self) -> None:
         """Remove all that jobs which are not done have left: what waits in queues, and their records."""
         known = await self.all()
-        for name in Queues(self.graph, _most_slots(known)).all:
+        before = [name for record in known if record.status is not JobStatus.DONE for name in record.queues]
+        for name in dict.fromkeys([*Queues(self.graph, _most_slots(known)).all, *before]):
             await self.store.queue.clear(name)
             await self.store.queue.clear_leases(name)
+            await self.store.queue.bound(name, None)
         for record in known:
             if record.status is not JobStatus.DONE:
                 await self._forget(record)

@@ -185,14 +185,15 @@ class Producing:
         """Go on with the value that was under way: it doesn't come again."""
         item = self._item(self.position)
         if left := (await self.worker.in_parts.left([item])).get(item):
-            await self._run(left, self.position)
+            await self._run(self.worker.intake.left(left, None, self.outbox.results), self.position)
             self.position += 1
 
     async def _handle(self, value: Any, number: int) -> None:
         item = self._item(number)
         may_be_left = number == self.position and not self.head.options.live
-        left = await self.worker.in_parts.left([item]) if may_be_left else {}
-        await self._run(left.get(item) or [Work(item=item, entry=self.head.id, kept={self.head.id: value})], number)
+        left = (await self.worker.in_parts.left([item])).get(item) if may_be_left else None
+        works = [Work(item=item, entry=self.head.id, kept={self.head.id: value})]
+        await self._run(works if left is None else self.worker.intake.left(left, None, self.outbox.results), number)
 
     async def _run(self, works: Sequence[Work], number: int) -> None:
         if self.worker.runner.flights is not None:

@@ -28,14 +28,14 @@ class InParts:
     packing: Packing
     _noted: set[str] = field(factory=set, init=False)
 
-    async def left(self, keys: Sequence[str]) -> dict[str, list[Work]]:
-        """What is left of those items that were under way when their process ended, the first to be done first.
+    async def left(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What is left of those items that were under way when their process ended, for `Intake.left`.
 
         Args:
             keys: what the items are known by.
         """
         found: list[Any] = await self.ledger.fields(PROGRESS, keys)
-        left = {key: list(map(Work.from_data, works)) for key, works in zip(keys, found, strict=True) if works}
+        left = {key: works for key, works in zip(keys, found, strict=True) if works}
         self._noted.update(left)
         return left
 

@@ -45,6 +45,7 @@ class JobRecord:
         why: why it was stopped.
         shards: in how many processes each producer gives its values: that can't change within a job.
         slots: in how many processes each loop with `by=` is: that can't change while items wait for one of them.
+        queues: the queues of its loops: what lies there must have a loop to go on with it.
     """
 
     id: str
@@ -61,6 +62,7 @@ class JobRecord:
     why: str = ""
     shards: Mapping[str, int] = field(factory=dict)
     slots: Mapping[str, int] = field(factory=dict)
+    queues: tuple[str, ...] = ()
 
     @classmethod
     def new(cls, graph: str, source: str, shards: Mapping[str, int]) -> JobRecord:
@@ -90,6 +92,7 @@ class JobRecord:
             "why": self.why,
             "shards": dict(self.shards),
             "slots": dict(self.slots),
+            "queues": list(self.queues),
         }
 
     @classmethod
@@ -110,4 +113,5 @@ class JobRecord:
             why=data["why"],
             shards=data["shards"],
             slots=data["slots"],
+            queues=tuple(data["queues"]),
         )

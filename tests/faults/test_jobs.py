@@ -115,6 +115,18 @@ def test_after_a_killed_supervisor_fresh_discards_the_job(slow: Project) -> None
     assert (record["status"], record["runs"]) == ("done", 1)
 
 
+def test_a_job_whose_items_nobody_would_read_any_more_is_not_gone_on_with(slow: Project) -> None:
+    with slow.started("run", "slow.py", "--quiet") as supervisor:
+        eventually(lambda: at_work(slow), within=20, what="all loops at work")
+        supervisor.kill()
+        eventually(lambda: job_processes(slow) == [], within=5, what="all processes of the job gone")
+    slow.replace("slow.py", "graph.add(work, n)", 'graph.add(work, n, id="worker")')
+    refused = slow.run("run", "slow.py", "--quiet", status=1).stderr
+    assert re.search(r"has [\d,]+ items in queue_numbers_work, and no loop of the graph reads that any more", refused)
+    slow.replace("slow.py", "100_000", "10")
+    assert "10 items done" in slow.run("run", "slow.py", "--fresh", "--quiet").stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_nothing_is_lost(slow: Project, number: signal.Signals) -> None:
     with slow.started("run", "slow.py", "--quiet") as supervisor:

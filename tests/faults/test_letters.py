@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.test_exact import COUNT, FLOW, expected, take_results
 from tests.project import Project
+from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +92,50 @@ def test_a_part_whose_blob_is_gone_is_a_dead_letter_of_what_gathers_it(
     project.run("dead-letters", "flow.py", "--requeue")
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == [3]
+
+
+UNDER_WAY = """
+    import time
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodes import QueueWriter
+
+    def numbers():
+        yield from range(3)
+
+    def many(n: int):
+        for k in range(25_000 if n == 1 else 2):
+            if k == 15_000 and not Path("mended").exists():
+                Path("under way").touch()
+                time.sleep(60)
+            yield [n, k]
+
+    def same(n: int):
+        return n
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        children = graph.add(many, graph.add(same, n))
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), children)
+"""
+
+
+def test_what_is_left_of_an_item_that_the_graph_has_no_node_for_any_more_is_a_dead_letter(project: Project) -> None:
+    project.write("flow.py", UNDER_WAY)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: (project.folder / "under way").exists(), within=30, what="a part of it is committed")
+        supervisor.kill()
+        supervisor.wait(20)
+    (project.folder / "mended").touch()
+    project.replace("flow.py", "graph.add(same, n))", 'graph.add(same, n), id="other")')
+    done = project.run("run", "flow.py", "--quiet", status=3)
+    assert "1 failed" in done.stdout, done.stdout
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert letter["error"]["message"].startswith("refused: loop 'b' has no node 'many' any more")
+    project.replace("flow.py", ', id="other"', "")
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[n, k] for n in range(3) for k in range(25_000 if n == 1 else 2)]
