@@ -136,6 +136,50 @@ def test_another_number_of_processes_waits_until_no_item_does(project: Project) 
     assert take(project) == expected()
 
 
+DYING = """
+    import os
+    from pathlib import Path
+    from nodeflow.engine import reslotting
+
+    move, reslotting.MOST_LEASED = reslotting.Reslotting._move, 20
+
+    async def move_or_die(self, queue, consumer, target):
+        def target_or_death(item):
+            if (left := Path("moves")).exists():
+                left.write_text(str(int(left.read_text()) - 1))
+                if left.read_text() == "0":
+                    left.unlink()
+                    os.kill(os.getpid(), 9)
+            return target(item)
+
+        await move(self, queue, consumer, target_or_death)
+
+    reslotting.Reslotting._move = move_or_die
+"""
+
+
+def test_a_supervisor_that_dies_while_it_divides_items_anew_costs_nothing(project: Project) -> None:
+    line = '            if event["n"] % 501'
+    text = FLOW.replace("0.0005", "0").replace(line, f"            time.sleep(0.01)\n{line}")
+    project.write("flow.py", DYING + text)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        with redis.Redis.from_url(project.url) as client:
+            keys = [f"{{{project.token}}}:queue:queue_events_count.{slot}" for slot in range(3)]
+            eventually(lambda: sum(map(client.llen, keys)) > 1500, within=20, what="items wait")
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.wait(20)
+    project.replace("flow.py", "processes=3", "processes=2")
+    project.replace("flow.py", "sleep(0.01)", "sleep(0)")
+    deaths = 0
+    for number in (10, 50, 400, 10, 50, 400, 400):
+        (project.folder / "moves").write_text(str(number))
+        deaths += project.run("run", "flow.py", "--quiet", status=None).returncode == -signal.SIGKILL
+    assert deaths > 3
+    (project.folder / "moves").unlink(missing_ok=True)
+    project.run("run", "flow.py", "--quiet")
+    assert take(project) == expected()
+
+
 def test_what_other_programs_push_is_divided_too(project: Project) -> None:
     text = FLOW.replace('    with graph.loop("read"):\n        events = graph.add(Events())\n', "")
     assert text != FLOW
