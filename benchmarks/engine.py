@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from redis import Redis
 
+from benchmarks.chains import CHAIN, of_others
 from benchmarks.jobs import BUSY, BY_KEY, ITEM, THREE_LOOPS, latencies, rate_of
 from benchmarks.report import Measure, conclude, machine, natural, options
 from benchmarks.server import Server, server_for
@@ -28,7 +29,6 @@ from nodeflow.engine.runner import Runner
 from nodeflow.graph import Context, Graph
 from nodeflow.testing.memory import MemoryStore
 
-CHAIN = 10
 CALLS = 20_000
 LEASED = 100
 
@@ -199,6 +199,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=natural, default=3, metavar="N", help="rounds of each (default 3)")
     chosen = parser.parse_args()
     measures = asyncio.run(per_node(chosen.rounds))
+    measures += of_others(chosen.rounds)
     measures += starts()
     with server_for(chosen.url) as server:
         facts = machine(server.version())
