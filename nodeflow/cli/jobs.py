@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -55,8 +56,10 @@ def dead_letters(
     if letters and not requeue:
         raise UsageError("ids go with --requeue: without it, all dead letters are shown")
     if requeue:
-        count = with_engine(file, lambda engine: engine.requeue(letters))
+        count, left = with_engine(file, partial(_requeued, letters))
         typer.echo(f"requeued {plural(count, 'dead letter')}")
+        if left:
+            typer.echo(f"{left:,} of earlier jobs stay: named by their ids, they go on in the last job", err=True)
         return
     if clear:
         count = with_engine(file, lambda engine: engine.clear_dead_letters())
@@ -75,12 +78,20 @@ def jobs(file: File, json: Json = False) -> None:
         failed = sum(count.failed for count in record.nodes.values())
         counts = f"  {done:,} done, {failed:,} failed in all nodes" if record.nodes else ""
         deaths = f"  {plural(record.deaths, 'death')}" if record.deaths else ""
+        status = "interrupted" if record.is_interrupted else record.status.value
         typer.echo(
-            f"{record.id}  {record.status.value:8} {record.started:%Y-%m-%d %H:%M:%S}"
+            f"{record.id}  {status:8} {record.started:%Y-%m-%d %H:%M:%S}"
             f"  process {record.pid} on {record.host}{counts}{deaths}"
         )
         if record.why:
-            typer.echo(f"  {record.why.splitlines()[0]}")
+            lines = record.why.splitlines()
+            typer.echo("  " + " ".join(dict.fromkeys([lines[0], lines[-1]])))  # a traceback's first and last line
+
+
+async def _requeued(letters: list[str] | None, engine: FlowEngine) -> tuple[int, int]:
+    """Requeue dead letters: how many, and how many were left since nobody named them."""
+    count = await engine.requeue(letters or None)
+    return count, 0 if letters else len(await engine.dead_letters())
 
 
 def _show_letters(file: str, *, json: bool) -> None:

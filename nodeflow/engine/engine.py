@@ -154,7 +154,7 @@ class FlowEngine:
         """Let the items of dead letters go on at the node that raised: in the job that runs, or in the next run.
 
         Args:
-            letters: which, by the id in `letter`; None for all.
+            letters: which, by the id in `letter`; None for those of the last job, and what could not be read.
 
         Returns:
             how many those were.
@@ -162,6 +162,9 @@ class FlowEngine:
         Raises:
             UsageError: there is no such letter.
         """
+        if letters is None:
+            jobs = {"", *(record.id for record in (await self.jobs())[-1:])}
+            letters = [each["letter"] for each in await self.dead_letters() if each["job"] in jobs]
         return await self._settle(self._scoped.queue.requeue, letters)
 
     async def clear_dead_letters(self) -> int:

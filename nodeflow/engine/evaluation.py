@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from nodeflow.errors import ChoiceError
-from nodeflow.graph import Branch, Kind, NodeSpec, branch_name
+from nodeflow.graph import Branch, Kind, NodeSpec, branch_name, chooses_always
 
 
 class Absent(enum.Enum):
@@ -91,6 +91,10 @@ def settled(
         if isinstance(result, Branch):
             raise ChoiceError(f"{spec.id!r} gave a Branch: only a LogicalNode chooses branches")
         return result
+    if result is None and chooses_always(spec.target):
+        raise ChoiceError(
+            f"{spec.id!r} chose None, though `choose` is annotated to give a branch: add `| None` if it may choose none"
+        )
     chosen = [] if result is None else result if isinstance(result, list | tuple | set | frozenset) else [result]
     found = dict(_chosen(spec, arguments, each) for each in chosen)
     if branches and (unknown := found.keys() - branches):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.partitioning import partition_of
@@ -123,9 +123,16 @@ class Intake:
         self._check(work)
         if work.in_words:
             raise RefusedError("what the node was given could not be kept, so it can't run on it again")
-        if any(self.plan.nodes[each.node].is_head for each in work.run if not work.finishes):
-            raise RefusedError("what the producer gave could not be sent, and so was not kept")
+        if work.run and not work.finishes and self.plan.nodes[work.run[0].node].is_head:
+            return self._anew(work)
         return work
+
+    def _anew(self, work: Work) -> Work:
+        """What a head gave and could not be sent, as if it came in now."""
+        (again,) = work.run
+        if again.node not in again.given:
+            raise RefusedError("what the producer gave could not be sent, and so was not kept")
+        return evolve(work, entry=again.node, kept={again.node: again.given[again.node]}, run=(), dead=(), errors=())
 
     def _uncount(self, item: Item, results: Results) -> None:
         """A dead letter that was requeued counts as failed no more, unless it fails again."""

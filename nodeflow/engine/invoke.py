@@ -144,7 +144,7 @@ class Nodes:
         context = evolve(self._contexts[spec.id], seek=seek)
         live = self._live[spec.id]
         if isinstance(spec.target, Node):
-            return Values(lambda: live.function(context))
+            return Values(lambda: live.function(context), what=f"produce() of node {spec.id!r} ({spec.location})")
         given = {**spec.constants, **({spec.context_port: context} if spec.context_port else {})}
         if spec.fans_out:
             return Values(lambda: _called(live, given))
@@ -246,16 +246,23 @@ class Values:
     Args:
         start: gives it.
         patience: for how many seconds it may be waited for.
+        what: what gives it, for an error.
     """
 
     start: Callable[[], Any]
     patience: float = math.inf
+    what: str = "it"
     _values: Any = field(default=None, init=False)
 
     async def __aenter__(self) -> Any:
         with no_stray_cancellation():
             self._values = await limited(awaited(self.start()), self.patience)
-        return aiter(self._values) if hasattr(self._values, "__aiter__") else iter(self._values)
+        if hasattr(self._values, "__aiter__"):
+            return aiter(self._values)
+        kind = type(self._values)
+        if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+            raise TypeError(f"{self.what} gave {kind.__name__}: `yield` values, or return an iterable of them")
+        return iter(self._values)
 
     async def __aexit__(self, *error: Any) -> None:
         if inspect.isasyncgen(self._values):

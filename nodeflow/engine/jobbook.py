@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import evolve, frozen
 
@@ -97,7 +97,8 @@ class JobBook:
             if tally is not None and (left := tally.waiting + tally.leased + tally.delayed):
                 raise JobError(
                     f"job {record.id} has {left:,} items in {name}, and no loop of the graph reads that any more: was "
-                    "a node renamed, or moved to another loop? Undo it, or discard the job with `nodeflow run --fresh`"
+                    "a node renamed or moved to another loop, or by= added? Undo it, or discard the job with "
+                    "`nodeflow run --fresh`"
                 )
 
     @property
@@ -158,10 +159,21 @@ class JobBook:
         return sum([await self.store.queue.length(queue) for queue in queues])
 
     async def _open_again(self, record: JobRecord, loops: set[str]) -> None:
-        """Let loops go on, and all that take from them; they finish again."""
+        """Let loops go on, and all that take from them; they finish again, but for one that only has that to do."""
         reached = set(_behind(self.graph, loops))
-        marks = [mark for loop in reached for mark in (closed_mark(loop), finished_mark(loop))]
+        finish = {loop for loop in reached if not (loop in loops and await self._only_finishes(loop))}
+        marks = [*map(closed_mark, reached), *map(finished_mark, finish)]
         await self.store.ledger(record.id).unmark(marks)
+
+    async def _only_finishes(self, loop: str) -> bool:
+        """Whether all that waits for a loop is dead letters of its `finish`."""
+        own = set(Queues(self.graph).own(loop))
+        waiting = []
+        for name in Queues(self.graph).of_loop(loop):
+            if name not in own and await self.store.queue.length(name):
+                return False
+            waiting += await self.store.queue.peek(name, 0, -1) if name in own else []
+        return all(isinstance(value, Mapping) and value.get("finishes") for value in waiting)
 
     async def _forget(self, record: JobRecord) -> None:
         nodes, loops = self.graph.nodes.values(), self.graph.loops

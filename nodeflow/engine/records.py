@@ -64,6 +64,19 @@ class JobRecord:
     slots: Mapping[str, int] = field(factory=dict)
     queues: tuple[str, ...] = ()
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its supervisor was killed, on this machine: the next run goes on with it."""
+        if self.status is not JobStatus.RUNNING or self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
     @classmethod
     def new(cls, graph: str, source: str, shards: Mapping[str, int]) -> JobRecord:
         """The record of a job that begins now."""

@@ -146,7 +146,8 @@ class Way:
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step
         if step is not None:
-            failure = await self.steps.send(step, work.item, outcomes[step.place], {}, 1)
+            given = {step.spec.id: outcomes[step.place]} if not isinstance(outcomes[step.place], Absent) else {}
+            failure = await self.steps.send(step, work.item, outcomes[step.place], given, 1)
             if failure is not None:
                 outcomes[step.place] = failure.outcome
                 await self._leave([failure], (), work.item, outcomes, Reads(outcomes))

@@ -1,7 +1,7 @@
 """The graph in code: nodes, edges, loops. Knows nothing of Redis and runs nothing."""
 
 from nodeflow.graph.branch import Branch
-from nodeflow.graph.branches import branch_name, known_branches, origin, said_branches
+from nodeflow.graph.branches import branch_name, chooses_always, known_branches, origin, said_branches
 from nodeflow.graph.context import Context
 from nodeflow.graph.fingerprint import changes, fingerprint
 from nodeflow.graph.graph import Graph
@@ -58,6 +58,7 @@ __all__ = [
     "entries_of",
     "fingerprint",
     "is_users",
+    "chooses_always",
     "known_branches",
     "lineages",
     "node",

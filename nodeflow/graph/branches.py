@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from nodeflow.graph.kinds import LogicalNode
@@ -56,6 +57,27 @@ def said_branches(target: Any) -> frozenset[str] | None:
     except Exception:  # an annotation that is text may raise anything when it is evaluated
         return None
     return None if hint is None else _names(hint)
+
+
+def chooses_always(target: Any) -> bool:
+    """Whether a logical node is annotated to choose branches, and not None."""
+    return _chooses_always(type(target))  # type: ignore[arg-type] # a class is hashable
+
+
+@functools.cache
+def _chooses_always(kind: Hashable) -> bool:
+    try:
+        hint = typing.get_type_hints(kind.choose).get("return")  # type: ignore[attr-defined] # of a LogicalNode
+    except Exception:  # an annotation that is text may raise anything when it is evaluated
+        return False
+    return hint is not None and bool(_names(hint)) and not _may_be_none(hint)
+
+
+def _may_be_none(hint: Any) -> bool:
+    within = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Annotated, typing.Literal):
+        return any(each is None or each is type(None) or _may_be_none(each) for each in within)
+    return False
 
 
 def branch_name(choice: Any) -> Any:

@@ -66,7 +66,7 @@ class Context:
         if self._state is None:
             raise UsageError(
                 f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish of nodes that "
-                f"block, in a loop with processes=1 or by=; is that so of loop {self.loop!r}?"
+                f"block; where there are several processes, loop {self.loop!r} needs by="
             )
         return self._state
 

@@ -45,7 +45,13 @@ class GraphRun:
     pushed: Mapping[str, list[Any]]
 
     def __getitem__(self, node: str) -> list[Any]:
-        """What a node gave, in order."""
+        """What a node gave, in order.
+
+        Raises:
+            KeyError: the graph has no such node; with those that it has.
+        """
+        if node not in self.values:
+            raise KeyError(f"the graph has no node {node!r}; its nodes are {', '.join(map(repr, self.values))}")
         return self.values[node]
 
 
@@ -68,12 +74,18 @@ def run_graph(graph: Graph, inputs: Mapping[str, Iterable[Any]] | None = None) -
     """
     run = _Run(finished(graph), {node: list(values) for node, values in (inputs or {}).items()})
     declare_types(graph)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_in_event_loop():  # outside of the `except`, so that errors of nodes don't name what is caught there
         return anyio.run(run.whole)
     with ThreadPoolExecutor(1) as elsewhere:  # a running event loop can't run another one
         return elsewhere.submit(anyio.run, run.whole).result()
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @define

@@ -109,6 +109,7 @@ def test_after_a_killed_supervisor_fresh_discards_the_job(slow: Project) -> None
         eventually(lambda: at_work(slow), within=20, what="all loops at work")
         supervisor.kill()
         eventually(lambda: job_processes(slow) == [], within=5, what="all processes of the job gone")
+    assert " interrupted " in slow.run("jobs", "slow.py").stdout
     slow.replace("slow.py", "100_000", "10")
     assert "10 items done" in slow.run("run", "slow.py", "--fresh", "--quiet").stdout
     (record,) = map(json.loads, slow.run("jobs", "slow.py", "--json").stdout.splitlines())

@@ -139,3 +139,70 @@ def test_what_is_left_of_an_item_that_the_graph_has_no_node_for_any_more_is_a_de
     project.run("dead-letters", "flow.py", "--requeue")
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == [[n, k] for n in range(3) for k in range(25_000 if n == 1 else 2)]
+
+
+FINISHES = """
+    from pathlib import Path
+    from nodeflow import BlockingNode, Graph
+    from nodes import QueueWriter
+
+    def events():
+        for n in range(40):
+            yield {"user": n % 8}
+
+    class Total(BlockingNode):
+        def execute(self, event: dict, ctx):
+            ctx.state[event["user"]] = ctx.state.get(event["user"], 0) + 1
+            yield from ()
+        def finish(self, ctx):
+            if 3 in ctx.state and not Path("mended").exists():
+                raise OSError("not yet")
+            yield from ([user, count] for user, count in ctx.state.items())
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        event = graph.add(events)
+    with graph.loop("b", by="user", processes=2):
+        total = graph.add(Total(), event)
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), total)
+"""
+
+
+def test_a_requeued_finish_is_called_alone_and_gives_its_values_once(project: Project) -> None:
+    project.write("flow.py", FINISHES)
+    project.run("run", "flow.py", "--quiet", status=3)
+    (project.folder / "mended").touch()
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[user, 5] for user in range(8)]
+
+
+def test_what_a_producer_gave_goes_on_when_it_can_be_sent(project: Project) -> None:
+    project.write("flow.py", FINISHES.replace('by="user"', 'by="usr"'))
+    (project.folder / "mended").touch()
+    assert "40 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    shown = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+    assert [letter["input"] for letter in shown] == [{"events": {"user": n % 8}} for n in range(40)]
+    project.replace("flow.py", 'by="usr"', 'by="user"')
+    project.run("dead-letters", "flow.py", "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[user, 5] for user in range(8)]
+
+
+def test_letters_of_earlier_jobs_are_requeued_only_by_their_ids(project: Project) -> None:
+    project.write("flow.py", FINISHES)
+    for _ in range(2):
+        project.run("run", "flow.py", "--quiet", status=3)
+        take_results(project)
+    (project.folder / "mended").touch()
+    requeued = project.run("dead-letters", "flow.py", "--requeue")
+    assert "requeued 1 dead letter" in requeued.stdout
+    assert "1 of earlier jobs stay" in requeued.stderr
+    project.run("run", "flow.py", "--quiet")
+    assert len(take_results(project)) == 1
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert "requeued 1 " in project.run("dead-letters", "flow.py", letter["letter"], "--requeue").stdout
+    project.run("run", "flow.py", "--quiet", status=None)
+    take_results(project)
+    project.run("dead-letters", "flow.py", "--clear")

@@ -167,4 +167,4 @@ def test_there_is_no_state_where_each_process_would_see_a_part_of_it() -> None:
     with graph.loop("several", processes=2):
         graph.add(lambda n, ctx: ctx.state.update(n=n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
     (letter,) = run_graph(graph, {"jobs": [1]}).failed
-    assert "processes=1 or by=; is that so of loop 'several'?" in letter["error"]["message"]
+    assert "where there are several processes, loop 'several' needs by=" in letter["error"]["message"]
