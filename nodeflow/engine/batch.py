@@ -33,6 +33,9 @@ MOST_LEASED = 2_000
 _SOON_SECONDS = 0.02
 """When a full lease is done sooner than this, the next one is taken before it is, so that nobody waits for that."""
 
+_HEAVY_BYTES = 16 << 20
+"""From how many bytes on what came of a part of a lease is committed by itself."""
+
 _SLICE = 100
 """After how many items others have their turn, as those that send and receive."""
 
@@ -89,13 +92,15 @@ class Batch:
         """
         hops, paces = self.worker.hops, self.worker.paces
         async with self.worker.turn:
+            hops.go_on()
             known = paces.get(self.lease.name)
             is_full = len(self.lease) == most > 1
             is_ahead = is_full and known is not None and known.seconds(most) < _SOON_SECONDS
             if is_ahead and known is not None:
                 go_on(known.next(most))
             start = time.monotonic()
-            size = await self._each()
+            with hops.all_or_nothing():
+                size = await self._each()
             pace = paces[self.lease.name] = Pace(len(self.lease), time.monotonic() - start, size)
             await hops.order.acquire()
         try:
@@ -122,6 +127,7 @@ class Batch:
                 await self._handle(self.lease[self.passed])
                 self.passed += 1
                 size = max(size, self.results.size)
+                await self._lighten()
         return size
 
     async def _hurry(self, express: Express, contents: Sequence[Any]) -> None:
@@ -133,8 +139,9 @@ class Batch:
                 await express.astray(stray, self._key_in_turn)
                 number += 1
             self.passed += number
-            if self.passed == len(contents) or (stray is None and number < len(some)):
+            if self.passed == len(contents) or (stray is None and number < len(some) and not self._is_heavy):
                 return
+            await self._lighten(express)
             await anyio.lowlevel.checkpoint()
 
     def _new(self, contents: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -142,7 +149,7 @@ class Batch:
         by_key, nodes, held = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes, self.worker.held
         width = 3 if by_key else 2
         for content in contents:
-            if type(content) is not dict or len(content) != width or "value" not in content:
+            if type(content) is not dict or len(content) != width or "value" not in content or self._is_heavy:
                 return
             item = content.get("id")
             if type(item) is not str:
@@ -153,6 +160,22 @@ class Batch:
                     return
                 nodes.partition, self._key_in_turn = partition_of(key), key
             yield item, content["value"]
+
+    @property
+    def _is_heavy(self) -> bool:
+        return self.results.size > _HEAVY_BYTES
+
+    async def _lighten(self, express: Express | None = None) -> None:
+        """Commit what is done, before more comes of it than a hop can carry."""
+        if self._is_heavy:
+            if express is not None:
+                await express.settle()
+            await self._commit_passed()
+
+    async def _commit_passed(self) -> None:
+        held = {item.id for item in self.lease.held}
+        done = [item for item in self.lease[: self.passed] if item.id in held]
+        await self.worker.hops.commit(self.results.take(), self.lease if held else None, done)
 
     def _contents(self) -> Sequence[Any]:
         """What lies in the items, as in a channel; None for those that are delivered again."""
@@ -220,9 +243,7 @@ class Batch:
 
     async def _flush(self, key: str, results: Results, works: Sequence[Work]) -> None:
         if await self.worker.in_parts.note(key, works, results):
-            held = {item.id for item in self.lease.held}
-            done = [item for item in self.lease[: self.passed] if item.id in held]
-            await self.worker.hops.commit(results.take(), self.lease, done)
+            await self._commit_passed()
 
     def _key(self, item: Item) -> str:
         return self.worker.intake.key(self.head, item)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import anyio
 from attrs import field, frozen
@@ -70,18 +71,40 @@ class Hops:
             LeaseLostError: another process has taken over; nothing was done.
             StorageError: the server refused.
         """
-        if not self._is_over.is_set():
-            with anyio.CancelScope() as scope:
-                self._scopes.add(scope)
-                try:
-                    await self._commit(results, lease, items)
-                finally:
-                    self._scopes.discard(scope)
-            if scope.cancelled_caught:
-                self._is_over.set()  # what nodes remember is ahead of what is saved: nothing may follow
-        if self._is_over.is_set():
-            raise DrainedError(f"what loop {self.loop!r} gave had no room when it was told to stop")
+        self.go_on()
+        with self.all_or_nothing(), anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await self._commit(results, lease, items)
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            self._is_over.set()
+        self.go_on()
         self._marks.update(results.marks)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """When the context raises, nothing is committed any more: what nodes remember is ahead of what is saved."""
+        try:
+            yield
+        except BaseException:
+            self._is_over.set()
+            raise
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is committed any more."""
+        return self._is_over.is_set()
+
+    def go_on(self) -> None:
+        """Make sure that what comes now may still be committed.
+
+        Raises:
+            DrainedError: it may not: what came before could not be.
+        """
+        if self.is_over:
+            raise DrainedError(f"what loop {self.loop!r} gave had no room when it was told to stop, or came to nothing")
 
     async def drain(self, draining: anyio.Event) -> None:
         """When the process was told to stop, wait no longer for room: those who make it stop, too."""

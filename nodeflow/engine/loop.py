@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -168,6 +168,7 @@ class Worker:
     """How fast the items of each queue went through last."""
     hands: Hands = field(init=False)
     outboxes: list[Outbox] = field(factory=list, init=False)
+    _taken: dict[str, list[anyio.Event]] = field(factory=dict, init=False)
     _expresses: dict[str, Express | None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -282,7 +283,7 @@ class Worker:
     async def _read(self, queue: str, handle: Handle, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
         most = 1
         async with anyio.create_task_group() as leases:
-            while not self.drain.is_set() and not self.is_closed:
+            while not (self.drain.is_set() or self.is_closed or self.hops.is_over):
                 taken = await leases.start(self._take, queue, handle, most)
                 most = taken or most
                 if not taken:
@@ -299,14 +300,39 @@ class Worker:
             has_gone_on = True
             task_status.started(most)
 
-        with suppress(DrainedError):
+        with suppress(DrainedError), self._in_hand(queue) as later_ones_end:
+            self.hops.go_on()
             async with self.post.store.queue.lease(
                 queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name
             ) as lease:
                 if lease:
-                    await handle(lease, most, go_on)
+                    try:
+                        await handle(lease, most, go_on)
+                    except BaseException:
+                        await later_ones_end()
+                        raise
         if not has_gone_on:
             go_on(0)
+
+    @contextmanager
+    def _in_hand(self, queue: str) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Have a lease in hand; gives what waits until those that were taken after it have ended.
+
+        What is given back lies in front of all, so the last lease has to be given back first.
+        """
+        end, taken = anyio.Event(), self._taken.setdefault(queue, [])
+        taken.append(end)
+
+        async def later_ones_end() -> None:
+            with anyio.CancelScope(shield=True):
+                for each in taken[taken.index(end) + 1 :]:
+                    await each.wait()
+
+        try:
+            yield later_ones_end
+        finally:
+            taken.remove(end)
+            end.set()
 
     async def _handle(self, lease: Lease, head: NodeSpec | None, most: int, go_on: GoOn) -> None:
         batch = (OverlappingBatch if self.post.plan.flies else Batch)(self, lease, head)

@@ -126,5 +126,5 @@ class JobRecord:
             why=data["why"],
             shards=data["shards"],
             slots=data["slots"],
-            queues=tuple(data["queues"]),
+            queues=tuple(data.get("queues", ())),
         )

@@ -116,8 +116,11 @@ class State(MutableMapping[Any, Any]):
                 found[_field(inner)] = data
         return found
 
-    def keep(self) -> None:
-        """Note that what has changed will be saved."""
+    def keep(self, changes: Mapping[str, bytes | None]) -> None:
+        """Note that these changes will be saved."""
+        for inner in self._touched:
+            if inner in self._unsaved and _field(inner) in changes:
+                del self._unsaved[inner]
         self._touched.clear()
 
     def note(self) -> None:

@@ -196,7 +196,7 @@ async def _called(
             attempt += 1
         else:
             if (state := nodes.state(spec)) is not None:
-                state.keep()
+                state.keep(state.changes())
             nodes.pushed.clear()
             return outcome
 

@@ -243,7 +243,7 @@ class Steps:
         for queue, value in pushes:
             self.results.push(queue, value)
         if state is not None:
-            state.keep()
+            state.keep(changes)
             for name, saved in changes.items():
                 self.results.remember(state.name, name, saved)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from functools import partial
 
 import pytest
 import redis
@@ -61,3 +63,115 @@ def test_flights_whose_results_find_no_room_are_given_again(project: Project, or
     (project.folder / "fast").touch()
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == list(range(13_000))
+
+
+STOPS = """
+    import os, time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Context, Graph, node
+    from nodes import QueueWriter
+
+    def numbers():
+        yield from range(3_000)
+
+    @node(on_error="stop")
+    class Count(BlockingNode):
+        def execute(self, n: int, ctx: Context):
+            if n == 0:
+                time.sleep(1)  # so that many wait
+            seen = ctx.state.setdefault("seen", [])
+            seen.append(n)
+            if n % 50 == 49:
+                ctx.push("fifties", n)
+            if n in (20, 2_990) and not Path(f"mended {n}").exists():
+                Path(f"mended {n}").touch()
+                FAULT
+            return n
+
+        def finish(self, ctx: Context):
+            seen = ctx.state["seen"]
+            yield [len(seen), seen == sorted(set(seen))]
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        counted = graph.add(Count(), n)
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), counted)
+"""
+
+
+@pytest.mark.parametrize("fault", ["raise ValueError('stop')", "raise KeyboardInterrupt", "os._exit(9)"])
+def test_no_item_goes_on_upon_what_another_has_left_behind(project: Project, fault: str) -> None:
+    """The next lease is taken before the one before it is done: it must not go on when that comes to nothing."""
+    project.write("flow.py", STOPS.replace("FAULT", fault))
+    for _ in range(3 if "stop" in fault else 1):
+        project.run("run", "flow.py", "--quiet", status=None)
+    with redis.Redis.from_url(project.url) as client:
+        key = f"{{{project.token}}}:queue:fifties"
+        assert [int(data) for data in reversed(client.lrange(key, 0, -1))] == list(range(49, 3_000, 50))
+        client.delete(key)
+        key = f"{{{project.token}}}:queue:out"
+        *values, last = [json.loads(data) for data in reversed(client.lrange(key, 0, -1))]
+        client.delete(key)
+    assert last == [3_000, True]
+    assert values == list(range(3_000))
+
+
+FULL = """
+    import time
+    from pathlib import Path
+    from nodeflow import BlockingNode, Context, Graph
+    from nodes import QueueWriter
+
+    def numbers():
+        for n in range(40_000):
+            yield {"key": n % 7, "n": n}
+
+    class Follow(BlockingNode):
+        def execute(self, item: dict, ctx: Context):
+            last = ctx.state.get(item["key"], item["n"] - 7)
+            ctx.state[item["key"]] = item["n"]
+            return [item["n"], item["n"] - last]
+
+    def check(found: list):
+        time.sleep(0 if Path("fast").exists() else 0.002)
+        if found[1] != 7:
+            return found
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b", processes=2, by="key"):
+        followed = graph.add(Follow(), n)
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), graph.add(check, followed))
+"""
+
+
+def are_full(client: redis.Redis, token: str, results: int) -> bool:
+    """Whether there are more results, and the loop in the middle has much to do, and no room for what comes of it."""
+    if client.llen(f"{{{token}}}:queue:out") <= results:
+        return False
+    queues = [f"{{{token}}}:queue:queue_{name}" for name in ("follow_check", "numbers_follow.0", "numbers_follow.1")]
+    return min(map(client.llen, queues)) > 4_000 and client.llen(queues[0]) >= 9_900
+
+
+def test_leases_that_find_no_room_come_back_in_their_order(project: Project) -> None:
+    project.write("flow.py", FULL)
+    for number in range(3):
+        with project.started("run", "flow.py", "--quiet") as supervisor:
+            with redis.Redis.from_url(project.url) as client:
+                results = client.llen(f"{{{project.token}}}:queue:out")
+                full = partial(are_full, client, project.token, results)
+                eventually(full, within=30, what="all channels are full")
+            supervisor.send_signal(signal.SIGTERM)
+            assert supervisor.wait(30) == 0, number
+    (project.folder / "fast").touch()
+    project.run("run", "flow.py", "--quiet")
+    with redis.Redis.from_url(project.url) as client:
+        found = client.lrange(f"{{{project.token}}}:queue:out", 0, -1)
+        client.delete(f"{{{project.token}}}:queue:out")
+    assert [json.loads(data) for data in found if data != b"null"] == []
+    assert len(found) == 40_000

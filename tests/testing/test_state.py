@@ -69,14 +69,14 @@ def test_only_what_changed_is_saved(change: str) -> None:
     state = State("hash")
     state.update({"a": 1, "list": [1], "deep": {"x": {}}, **{f"k{n}": n for n in range(1_000)}})
     assert len(state.changes()) == 1_003
-    state.keep()
+    state.keep(state.changes())
     assert state["a"] == 1
     assert state["list"] == [1]
     assert state.changes() == {}
     CHANGES[change](state)
     assert len(state.changes()) == (1_003 if change == "all" else 1)
     saved = {name: data for name, data in state.changes().items() if data is not None}
-    state.keep()
+    state.keep(state.changes())
     assert state.changes() == {}
     assert set(State.load("hash", dict.fromkeys(saved, 1))) <= set(state)
 
@@ -168,3 +168,14 @@ def test_there_is_no_state_where_each_process_would_see_a_part_of_it() -> None:
         graph.add(lambda n, ctx: ctx.state.update(n=n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
     (letter,) = run_graph(graph, {"jobs": [1]}).failed
     assert "where there are several processes, loop 'several' needs by=" in letter["error"]["message"]
+
+
+def test_what_a_later_item_has_saved_is_not_saved_again_as_it_was_before() -> None:
+    state = State("hash")
+    state["list"], state["other"] = [1], [1]
+    state.note()
+    state["list"].append(2)
+    changes = state.changes()
+    state.keep(changes)
+    assert changes == {'"list"': b"[1,2]"}
+    assert state.unsaved() == {'"other"': b"[1]"}
