@@ -170,7 +170,8 @@ def latencies(server: Server, items: int) -> tuple[float, list[float]]:
         jobs, out = "{bench}:queue:jobs", "{bench}:queue:out"
         client.lpush(jobs, 0)
         began = time.perf_counter()
-        with subprocess.Popen(command, env={"NODEFLOW_URL": server.url, "PATH": ""}) as process:
+        environment = {"NODEFLOW_URL": server.url, "PATH": ""}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
             for _ in range(items + 1):
                 if client.brpop([out], timeout=30) is None:
                     raise RuntimeError("no result came")
