@@ -146,10 +146,15 @@ class Batch:
 
     def _new(self, contents: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         """The items' ids and values, up to one that isn't new, or not as it mostly is."""
-        by_key, nodes, held = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes, self.worker.held
-        width = 3 if by_key else 2
+        by_key, nodes = self.worker.post.plan.partitioning is not None, self.worker.runner.nodes
+        held, results, width = self.worker.held.keys, self.results, 3 if by_key else 2
         for content in contents:
-            if type(content) is not dict or len(content) != width or "value" not in content or self._is_heavy:
+            if (
+                type(content) is not dict
+                or len(content) != width
+                or "value" not in content
+                or results.size > _HEAVY_BYTES
+            ):
                 return
             item = content.get("id")
             if type(item) is not str:

@@ -217,9 +217,13 @@ class Express:
             return row.call
         assert row.with_context is not None, "`is_for` has seen that each node can be called"
         with_context, spec, nodes = row.with_context, row.step.spec, self.runner.nodes
+        states: dict[int, State | None] = {}
 
         def call(value: Any) -> Any:
-            self._state = nodes.state(spec)
+            partition = nodes.partition
+            if partition not in states:
+                states[partition] = nodes.state(spec)
+            self._state = states[partition]
             return with_context(value, self._item, self._state)
 
         return call

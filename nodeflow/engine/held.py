@@ -70,6 +70,11 @@ class Held:
         """Whether so much waits that no more should be taken in."""
         return self._count >= MOST_HELD
 
+    @property
+    def keys(self) -> Collection[str]:
+        """The keys that are held now and later."""
+        return self._keys.keys()
+
     def __contains__(self, key: str) -> bool:
         return key in self._keys
 
