@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,7 +63,6 @@ class Express:
     _stops: list[tuple[int, Callable[[Any], Any], int, int, bool, Then | None]] = field(init=False)
     _first: Then | None = field(init=False)
     _outcomes: list[Any] = field(init=False)
-    _may_wait: bool = field(init=False)
     _count: int = field(default=0, init=False)
     _item: str = field(default="", init=False)
     _state: State | None = field(default=None, init=False)
@@ -86,7 +85,6 @@ class Express:
             )
             for number, row in enumerate(rows.of(self.entry.stage))
         ]
-        self._may_wait = any(row.is_async for row in rows.of(self.entry.stage))
 
     @staticmethod
     def is_for(runner: Runner, entry: Entry) -> bool:
@@ -110,31 +108,12 @@ class Express:
             how many have come through; and how far the one behind them has come, None when there is none. A place of
             -1 is not at all.
         """
-        self._count = 0
-        stray = self._begun_journey(items) if self._may_wait else self._calls(items)
+        self._count, self._is_astray = 0, False
+        stray = self._begin(self._journey(items))
         self.done += self._count
         return self._count, stray
 
-    def _calls(self, items: Iterable[tuple[str, Any]]) -> Stray | None:
-        plain, outcomes, first, stops = self.runner.rows.plain, self._outcomes, self._first, self._stops
-        for item, value in items:
-            if value.__class__ not in plain or (first is not None and not first(item, value)):
-                return Stray(item, -1, [value])
-            outcomes[0], self._item = value, item
-            for number, call, source, place, _, then in stops:
-                try:
-                    result = call(outcomes[source])
-                except BaseException as error:
-                    return Stray(item, number, outcomes.copy(), error=error)
-                if result.__class__ not in plain or (then is not None and not then(item, result)):
-                    return Stray(item, number, outcomes.copy(), result)
-                outcomes[place] = result
-            self._count += 1
-        return None
-
-    def _begun_journey(self, items: Iterable[tuple[str, Any]]) -> Stray | None:
-        self._is_astray = False
-        journey = self._journey(items)
+    def _begin(self, journey: Coroutine[Any, Any, Any]) -> Stray | None:
         try:
             waits_for = journey.send(None)
         except StopIteration as stop:
@@ -144,7 +123,7 @@ class Express:
         return Stray(self._item, self._place, self._outcomes.copy(), journey, None, True, waits_for)
 
     async def _journey(self, items: Iterable[tuple[str, Any]]) -> Any:
-        """As `_calls`, of nodes that may wait; behind one that does it gives what that gives, and ends there."""
+        """The way of the values, to the first that can't go on; behind a node that waited it gives what that gave."""
         plain, outcomes, first, stops = self.runner.rows.plain, self._outcomes, self._first, self._stops
         coroutine = CoroutineType
         for item, value in items:

@@ -129,7 +129,7 @@ class Intake:
 
     def _anew(self, work: Work) -> Work:
         """What a head gave and could not be sent, as if it came in now."""
-        (again,) = work.run
+        again = work.run[0]
         if again.node not in again.given:
             raise RefusedError("what the producer gave could not be sent, and so was not kept")
         return evolve(work, entry=again.node, kept={again.node: again.given[again.node]}, run=(), dead=(), errors=())

@@ -14,7 +14,7 @@ from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord, JobStatus
 from nodeflow.engine.reslotting import Reslotting
 from nodeflow.engine.state import state_hash
-from nodeflow.errors import JobError
+from nodeflow.errors import BlobStoreError, JobError, PayloadError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore, joins_hash
 
@@ -172,7 +172,10 @@ class JobBook:
         for name in Queues(self.graph).of_loop(loop):
             if name not in own and await self.store.queue.length(name):
                 return False
-            waiting += await self.store.queue.peek(name, 0, -1) if name in own else []
+            try:
+                waiting += await self.store.queue.peek(name, 0, -1) if name in own else []
+            except (PayloadError, BlobStoreError):  # the loop will say what is wrong with it
+                return False
         return all(isinstance(value, Mapping) and value.get("finishes") for value in waiting)
 
     async def _forget(self, record: JobRecord) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from nodeflow.engine.arguments import Reads, readable
-from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
+from nodeflow.engine.evaluation import Absent, Branches, Outcome, bind, settled
 from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.flights import Flight, Landed
@@ -146,7 +146,8 @@ class Way:
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step
         if step is not None:
-            given = {step.spec.id: outcomes[step.place]} if not isinstance(outcomes[step.place], Absent) else {}
+            is_value = not isinstance(outcomes[step.place], Absent | Branches)
+            given = {step.spec.id: outcomes[step.place]} if is_value else {}
             failure = await self.steps.send(step, work.item, outcomes[step.place], given, 1)
             if failure is not None:
                 outcomes[step.place] = failure.outcome
