@@ -121,8 +121,15 @@ class RedisConnection:
     async def pipeline(self, commands: Sequence[Sequence[Any]], operation: str) -> list[Any]:
         """Send commands that only read, together; their replies."""
         packed = b"".join(map(pack, commands))
-        replies = await self._persist(lambda link: link.exchange(packed, replies=len(commands)), operation)
-        return [replies] if len(commands) == 1 else replies
+
+        async def attempt(link: Link) -> list[Any]:
+            replies = await link.exchange(packed, replies=len(commands))
+            replies = [replies] if len(commands) == 1 else replies
+            if error := next((reply for reply in replies if isinstance(reply, Exception)), None):
+                raise error
+            return replies
+
+        return await self._persist(attempt, operation)
 
     async def run_script(
         self,

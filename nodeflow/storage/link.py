@@ -64,6 +64,11 @@ class Link:
     async def exchange(self, packed: bytes, *, blocks: bool = False, replies: int = 1) -> Any:
         """Send packed commands over a connection that is free, and read the replies.
 
+        Args:
+            packed: the commands.
+            blocks: whether one of them blocks in the server.
+            replies: how many commands these are; of more than one, a list: errors of the server stand among it.
+
         Raises:
             NotSent: there was no connection to be had.
         """
@@ -77,7 +82,7 @@ class Link:
                 await connection.send_packed_command(packed, check_health=False)
                 if replies == 1:
                     return await connection.read_response()
-                return [await connection.read_response() for _ in range(replies)]
+                return [await _reply(connection) for _ in range(replies)]
         finally:
             await pool.done_with(connection)
 
@@ -103,6 +108,14 @@ def pack(command: Sequence[Any]) -> bytes:
     """A command as the server reads it."""
     packed: bytes = hiredis.pack_command(tuple(command))
     return packed
+
+
+async def _reply(connection: Any) -> Any:
+    """A reply, be it an error: those behind it must be read too, else the connection's next user would read them."""
+    try:
+        return await connection.read_response()
+    except redis.ResponseError as error:
+        return error
 
 
 async def _greet(client: Redis) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import redis
 
 from tests.faults.test_exact import COUNT, FLOW, expected, take_results
 from tests.project import Project
@@ -123,10 +124,19 @@ UNDER_WAY = """
 """
 
 
+def is_written(project: Project) -> bool:
+    """Whether there are results of the large one, and nothing is on the way to the writer."""
+    with redis.Redis.from_url(project.url) as client:
+        queue = f"{{{project.token}}}:queue:"
+        channel = f"{queue}queue_many_queue_writer"
+        return client.llen(f"{queue}out") > 4 and not client.exists(channel, f"{channel}:leases")
+
+
 def test_what_is_left_of_an_item_that_the_graph_has_no_node_for_any_more_is_a_dead_letter(project: Project) -> None:
     project.write("flow.py", UNDER_WAY)
     with project.started("run", "flow.py", "--quiet") as supervisor:
         eventually(lambda: (project.folder / "under way").exists(), within=30, what="a part of it is committed")
+        eventually(lambda: is_written(project), within=30, what="the writer has written that")
         supervisor.kill()
         supervisor.wait(20)
     (project.folder / "mended").touch()

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from nodeflow.errors import StoreClosedError
+from nodeflow.errors import StorageError, StoreClosedError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, RedisConnection
 from nodeflow.storage.connection import to_the_end
@@ -49,6 +49,18 @@ async def test_the_client_is_that_of_redis_py(store: DataStore) -> None:
     client = await store.connection.ensure_connection()
     assert isinstance(client, Redis)
     assert await client.ping() is True
+
+
+async def test_an_error_among_several_replies_leaves_none_for_who_has_the_connection_next(store: DataStore) -> None:
+    connection = store.connection
+    a_list, a_text = f"{store.prefix}list", f"{store.prefix}text"
+    await connection.call("RPUSH", a_list, "element", operation="push")
+    await connection.call("SET", a_text, "text", operation="set")
+    for _ in range(3):
+        with pytest.raises(StorageError, match="WRONGTYPE"):
+            await connection.pipeline([("GET", a_text), ("GET", a_list), ("GET", a_text)], "read")
+        assert await connection.call("STRLEN", a_text, operation="measure") == 4
+    await connection.call("DEL", a_list, a_text, operation="remove")
 
 
 async def test_the_first_use_may_be_cancelled_and_the_next_one_connects(server_url: str, token: str) -> None:
