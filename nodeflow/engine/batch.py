@@ -86,6 +86,8 @@ class Batch:
     async def run(self, most: int, go_on: Callable[[int], None]) -> None:
         """Take them through and commit.
 
+        When they were all that there was, nobody waits for the next ones, and what comes of them goes first.
+
         Args:
             most: how many they could have been.
             go_on: told when the next ones may be taken, and how many at most.
@@ -104,12 +106,14 @@ class Batch:
             pace = paces[self.lease.name] = Pace(len(self.lease), time.monotonic() - start, size)
             await hops.order.acquire()
         try:
-            if not is_ahead:
+            if is_full and not is_ahead:
                 go_on(pace.next(most))
             if self.lease.is_open or not self.results.is_empty:
                 await hops.commit_now(self.results, self.lease if self.lease.is_open else None)
         finally:
             hops.order.release()
+        if not is_full:
+            go_on(pace.next(most))
 
     async def _each(self) -> int:
         """Take each item through; how many bytes came of them."""

@@ -15,9 +15,10 @@ import redis
 from redis.asyncio import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 
-from nodeflow.errors import NodeflowError, StorageError, StoreClosedError
+from nodeflow.errors import NodeflowError, StorageError, StorageFullError, StoreClosedError
 from nodeflow.settings import Settings
 from nodeflow.storage.arguments import whole
+from nodeflow.storage.endings import awaited, to_the_end
 from nodeflow.storage.failures import NotSent, copy_of, is_passing, is_refusal, translated
 from nodeflow.storage.keeping import Keeper
 from nodeflow.storage.link import BLOCK_SECONDS, Link, pack
@@ -31,7 +32,8 @@ T = TypeVar("T")
 _LEAST_BLOCK = 0.01
 _END_SECONDS = 2.0
 _LEAST_POOL = 4
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
+_FIRST_PAUSE = 0.01
+_PAUSES = ExponentialWithJitterBackoff(cap=1.0, base=_FIRST_PAUSE)
 
 
 class RedisConnection:
@@ -188,6 +190,56 @@ class RedisConnection:
 
         return await to_the_end(session.start(work()), hurry)
 
+    async def step_after(
+        self,
+        waiting: Sequence[Any],
+        seconds: float,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        operation: str,
+    ) -> tuple[bool, Any]:
+        """Send a command that blocks in the server and, together with it, a script; it runs when that is over.
+
+        Callers see to it that no more than `blocking_slots` block. One who is cancelled isn't kept waiting: whether
+        the script was run, or is run later, isn't known then, and has to be undone.
+
+        Args:
+            waiting: the parts of the command, which changes nothing; where `None` stands, the seconds are put.
+            seconds: how long it may block; cut to `BLOCK_SECONDS`.
+            name: the script's file.
+            keys: its KEYS.
+            arguments: its ARGV; it does nothing when it was done already.
+            operation: what is being done, for the message of an error.
+
+        Returns:
+            whether there was room in the server's memory for the command to block; and the script's reply.
+        """
+        session = await self.session()
+        digest = script(name, session.link.has_flags).digest
+        packed = _packed_wait(waiting, seconds) + pack(("EVALSHA", digest, len(keys), *keys, *arguments))
+
+        async def work() -> tuple[bool, Any]:
+            try:
+                waited, reply = await session.link.exchange(packed, blocks=True, replies=2)
+            except Exception as raised:
+                error = self._known(raised)
+                if not is_passing(error):
+                    raise translated(
+                        error, operation, self.address, was_sent=not isinstance(raised, NotSent)
+                    ) from error
+                self.stats.reconnects += 1
+                waited, reply = None, error
+            if isinstance(reply, Exception):  # it isn't known there, or failed in passing
+                reply = await self.run_script(name, keys, arguments, operation)
+            is_refused = isinstance(waited, Exception) and not is_passing(waited)
+            failure = translated(waited, operation, self.address, was_sent=False) if is_refused else None
+            if failure is not None and not isinstance(failure, StorageFullError):
+                raise failure from waited
+            return failure is None, reply
+
+        return await awaited(session.start(work()))
+
     async def block(self, command: Sequence[Any], seconds: float, operation: str, *, is_repeatable: bool) -> Any:
         """Send a command that blocks in the server, once; callers see to it that no more than `blocking_slots` do.
 
@@ -199,8 +251,7 @@ class RedisConnection:
             operation: what is being done, for the message of an error.
             is_repeatable: whether sending it twice does no more than sending it once.
         """
-        blocked = max(_LEAST_BLOCK, min(BLOCK_SECONDS, seconds))
-        packed = pack(tuple(f"{blocked:.3f}" if part is None else part for part in command))
+        packed = _packed_wait(command, seconds)
         session = await self.session()
         try:
             return await session.link.exchange(packed, blocks=True)
@@ -265,7 +316,6 @@ class RedisConnection:
     ) -> T:
         """Try until it is done; failures that pass are waited out for `reconnect_seconds`, with growing pauses."""
         session = await self.session()
-        pauses = ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE)
         end, failures = 0.0, 0
         lost: BaseException | None = None  # the first failure after which it isn't known what was done
         while True:
@@ -277,7 +327,7 @@ class RedisConnection:
                     lost = lost or error
                 failures += 1
                 end = end or anyio.current_time() + self.settings.reconnect_seconds
-                pause = pauses.compute(failures)
+                pause = _PAUSES.compute(failures)
                 is_hopeless = not is_passing(error) or (lost and not is_repeatable)
                 if is_hopeless or (hurry and hurry.is_set()) or anyio.current_time() + pause > end:
                     if is_repeatable and is_refusal(error) and not is_passing(error):
@@ -307,6 +357,11 @@ def _left_open(address: str, process: int, link: Link, endings: list[Callable[[]
     link.drop(is_ours=is_ours)
 
 
+def _packed_wait(command: Sequence[Any], seconds: float) -> bytes:
+    blocked = max(_LEAST_BLOCK, min(BLOCK_SECONDS, seconds))
+    return pack(tuple(f"{blocked:.3f}" if part is None else part for part in command))
+
+
 def _evaluation(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Callable[[Link], Awaitable[Any]]:
     rest = (len(keys), *keys, *arguments)
 
@@ -318,30 +373,3 @@ def _evaluation(name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Cal
             return await link.exchange(pack(("EVAL", source.text, *rest)))
 
     return evaluate
-
-
-async def to_the_end(task: asyncio.Task[T], hurry: asyncio.Event | None = None) -> T:
-    """Await a task that must not be left half-done: when the caller is cancelled it still ends first.
-
-    Args:
-        task: a step in the server, whose time-outs bound it.
-        hurry: set when the caller was cancelled.
-
-    Raises:
-        asyncio.CancelledError: after the task has ended, when the caller was cancelled meanwhile.
-        StoreClosedError: the store was closed and didn't wait for the task any longer.
-    """
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        own = asyncio.current_task()
-        if task.cancelled() and own is not None and not own.cancelling():
-            raise StoreClosedError from None
-        if hurry is not None:
-            hurry.set()
-        while not task.done():  # however often the caller is cancelled
-            with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio doesn't complain; the cancellation goes first
-        raise

@@ -59,6 +59,8 @@ class Member:
     """The numbers of its open leases."""
     abandoned: set[int] = field(factory=set, init=False)
     """The numbers of leases that could not be given back when they should have been."""
+    seems_empty: bool = field(default=False, init=False)
+    """Whether its last lease took all there was, so that what comes next comes into the main list."""
     last_use: float = field(factory=time.monotonic, init=False)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import anyio
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
 from nodeflow.storage.arguments import clean, deadline, seconds_of, whole
 from nodeflow.storage.changes import Changes
-from nodeflow.storage.connection import RedisConnection, to_the_end
+from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.endings import to_the_end
 from nodeflow.storage.envelopes import item_of, split
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.hop import Hop
@@ -23,6 +24,7 @@ from nodeflow.storage.lease import Item, Lease
 from nodeflow.storage.outgoing import COMMAND_BYTES
 from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
+from nodeflow.storage.session import Lane
 
 _LEAST_COUNT, _MOST_COUNT = -(2**53), 2**53  # what a number in Lua holds exactly
 _OVERDUE_SECONDS = 1.0
@@ -39,11 +41,13 @@ class Taken:
         lease: the lease, maybe empty.
         next_due: seconds until a delayed item is due; None when there is none.
         was_garbage: whether there were items, but none that could be read.
+        could_wait: whether the server could be waited in: it can't when its memory is full.
     """
 
     lease: Lease
     next_due: float | None
     was_garbage: bool = False
+    could_wait: bool = True
 
 
 class Hops:
@@ -60,12 +64,24 @@ class Hops:
         self._keys = keys
         self._payloads = payloads
 
-    async def take(self, name: str, max_items: int, consumer: str | None) -> Taken:
-        """Lease up to so many of the items that wait now."""
-        keys = self._keys.all_of(name)
+    async def member(self, name: str, consumer: str | None) -> Member:
+        """The consumer of a queue: a slot, or this process's own one."""
+        session = await self._connection.session()
+        return heart_of(self._connection, session).member(self._keys.all_of(name), consumer or session.id)
+
+    async def take(self, name: str, max_items: int, member: Member, patience: float | None = None) -> Taken:
+        """Lease up to so many of the items that wait.
+
+        Args:
+            name: the queue's name.
+            max_items: the most to take.
+            member: the consumer.
+            patience: seconds to wait in the server before, until something lies in the main list; None doesn't
+                wait, and else the caller has a slot for it. To wait is to move the oldest item onto its own place:
+                whoever is cancelled there loses nothing.
+        """
         session = await self._connection.session()
         heart = heart_of(self._connection, session)
-        member = heart.member(keys, consumer or session.id)
         number = heart.next_number()
         member.held.add(number)
         arguments = [
@@ -78,16 +94,23 @@ class Hops:
             number,
         ]
         arguments += [heart.rhythm.milliseconds, heart.rhythm.max_deliveries]
-        keys = (*keys, self._keys.sent(keys[0], session.id))
-        try:
-            with session.lane() as lane:
-                arguments += lane
-                reply = await self._connection.step("take", keys, arguments, f"lease from '{name}'")
-        except BaseException as error:  # what it may have taken must not stay with a consumer that lives
-            await self.give_back_after(error, name, member, number)
-            raise
+        main, keys = member.keys[0], (*member.keys, self._keys.sent(member.keys[0], session.id))
+        call: Any = ("take", keys, arguments, f"lease from '{name}'")
+        could_wait = True
+        with session.lane() as lane:
+            arguments += lane
+            try:
+                if patience is not None:
+                    waiting = ("BLMOVE", main, main, "RIGHT", "RIGHT", None)
+                    could_wait, reply = await self._connection.step_after(waiting, patience, *call)
+                else:
+                    reply = await self._connection.step(*call)
+            except BaseException as error:  # what it may have taken must not stay with a consumer that lives
+                await self.give_back_after(error, name, member, number, lane=lane)
+                raise
         member.has_begun = True
-        return await self._taken(name, member, number, reply)
+        member.seems_empty = reply[4] < 0 and len(reply[5]) < max_items
+        return evolve(await self._taken(name, member, number, reply), could_wait=could_wait)
 
     async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
         """Put the items of a lease back, in order; nothing when it isn't open."""
@@ -95,28 +118,48 @@ class Hops:
         await self._give_back(name, member, number, error, hurry)
 
     async def give_back_after(
-        self, error: BaseException, name: str, member: Member, number: int, reason: str = ""
+        self,
+        error: BaseException,
+        name: str,
+        member: Member,
+        number: int,
+        reason: str = "",
+        lane: Lane | None = None,
     ) -> None:
         """Put the items of a lease back because of an error, which stays the one that is raised.
 
         It is tried once: when the server can't be asked now, the heartbeat does it later.
+
+        Args:
+            error: the error.
+            name: the queue's name.
+            member: the consumer.
+            number: the lease's number.
+            reason: what went wrong with its items, if it is that.
+            lane: that of the step that took them, when it isn't known whether it was, or is still to be done.
         """
         hurry = asyncio.Event()
         hurry.set()
         with anyio.CancelScope(shield=True):
             try:
-                await self._give_back(name, member, number, reason, hurry)
+                await self._give_back(name, member, number, reason, hurry, lane)
             except StoreClosedError:
                 pass  # closing gives everything back
             except NodeflowError as failure:
                 error.add_note(f"what was leased from {name!r} could not be given back yet: {failure}")
         member.held.discard(number)
 
-    async def _give_back(self, name: str, member: Member, number: int, error: str, hurry: asyncio.Event) -> None:
-        settings = self._connection.settings
+    async def _give_back(
+        self, name: str, member: Member, number: int, error: str, hurry: asyncio.Event, lane: Lane | None = None
+    ) -> None:
         session = await self._connection.session()
-        arguments = [error, settings.max_deliveries, member.consumer, session.id, number]
-        work = self._connection.run_script("give_back", member.keys, arguments, f"give back to '{name}'", hurry=hurry)
+        script, keys, arguments = "give_back", member.keys, [member.consumer, session.id, number]
+        if lane is None:
+            arguments = [error, self._connection.settings.max_deliveries, *arguments]
+        else:
+            script, keys = "untake", (*keys, self._keys.sent(keys[0], session.id))
+            arguments += lane
+        work = self._connection.run_script(script, keys, arguments, f"give back to '{name}'", hurry=hurry)
         try:
             back, dead = await to_the_end(session.start(work), hurry)
         except BaseException:

@@ -23,7 +23,7 @@ from nodeflow.storage.outgoing import Outgoing, push_later
 from nodeflow.storage.payloads import Payloads, Stored
 from nodeflow.storage.pops import Pops
 from nodeflow.storage.stream import stream_of
-from nodeflow.storage.taking import lease_before
+from nodeflow.storage.taking import Taking
 from nodeflow.storage.writers import Writers
 
 MAX_LEASE = 10_000
@@ -173,8 +173,7 @@ class QueueStore:
                 another consumer.
         """
         whole("max_items", max_items, 1, MAX_LEASE)
-        consumer = None if consumer is None else slot_name(consumer)
-        lease = await lease_before(self._connection, self._hops, name, max_items, consumer, deadline(timeout))
+        lease = await self._lease(name, max_items, timeout, None if consumer is None else slot_name(consumer))
         try:
             yield lease
             if lease.is_open:
@@ -369,6 +368,12 @@ class QueueStore:
         await self._hops.commit(
             pushes=pushes, states=states, dead=dead, reason=reason, later=later, changes=changes, timeout=timeout
         )
+
+    async def _lease(self, name: str, most: int, timeout: float | None, consumer: str | None) -> Lease:
+        end, member = deadline(timeout), await self._hops.member(name, consumer)
+        return await Taking(
+            self._connection, await self._connection.session(), self._hops, name, most, member, end
+        ).lease()
 
     async def _push(self, name: str, elements: Sequence[bytes], delay: float, end: float) -> None:
         outgoing = await self._known(self._outgoing, Outgoing, name)

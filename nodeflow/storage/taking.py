@@ -5,53 +5,81 @@ from __future__ import annotations
 import math
 
 import anyio
+from attrs import frozen
 
 from nodeflow.storage.connection import RedisConnection
+from nodeflow.storage.heart import Member
 from nodeflow.storage.hops import Hops, Taken
+from nodeflow.storage.keys import RETURNED
 from nodeflow.storage.lease import Lease
-from nodeflow.storage.waits import Turns, wait_for_items
+from nodeflow.storage.link import BLOCK_SECONDS
+from nodeflow.storage.session import Session
+from nodeflow.storage.waits import Lookout, Slots, Turns
+
+_SHORT_SECONDS = 0.1
+"""Who is to wait no longer than this needn't look first whether something came back: it is seen soon enough."""
 
 
-async def lease_before(
-    connection: RedisConnection, hops: Hops, name: str, max_items: int, consumer: str | None, deadline: float
-) -> Lease:
-    """Lease what waits, or what comes before the deadline; empty when nothing did.
+@frozen
+class Taking:
+    """A task that wants a lease.
 
     Args:
         connection: the connection that all stores share.
+        session: its session.
         hops: what takes items.
         name: the queue's name.
-        max_items: the most to take.
-        consumer: a slot, or None for this process's own consumer.
+        most: the most items to take.
+        member: the consumer.
         deadline: until when to wait, on the clock of `anyio.current_time`.
     """
-    taken = await hops.take(name, max_items, consumer)
-    turns = Turns.of(await connection.session())
-    main = taken.lease.member.keys[0]
-    if not _is_to_wait(taken, deadline):
-        return taken.lease
-    began = anyio.current_time()
-    was_free = turns.is_free(main)
-    if await turns.take(main, deadline):
-        try:
-            if not was_free:
-                taken = await hops.take(name, max_items, consumer)
-            while _is_to_wait(taken, deadline):
-                await _wait(connection, taken, deadline)
-                taken = await hops.take(name, max_items, consumer)
-        finally:
-            turns.give_back(main)
-    connection.stats.waited_for_item(anyio.current_time() - began)
-    return taken.lease
 
+    connection: RedisConnection
+    session: Session
+    hops: Hops
+    name: str
+    most: int
+    member: Member
+    deadline: float
 
-def _is_to_wait(taken: Taken, deadline: float) -> bool:
-    return not taken.lease and (taken.was_garbage or anyio.current_time() < deadline)
+    async def lease(self) -> Lease:
+        """Lease what waits, or what comes before the deadline; empty when nothing did."""
+        began, turns, main = anyio.current_time(), Turns.of(self.session), self.member.keys[0]
+        is_alone = turns.is_free(main)
+        is_short = 0 < self.deadline - began <= _SHORT_SECONDS
+        taken = None if is_alone and is_short and self.member.seems_empty else await self._take()
+        if taken is not None and not self._is_to_wait(taken):
+            return taken.lease
+        is_alone = turns.is_free(main)
+        if await turns.take(main, self.deadline):
+            try:
+                if not is_alone:
+                    taken = await self._take()
+                while taken is None or self._is_to_wait(taken):
+                    taken = await self._take_after(taken)
+            finally:
+                turns.give_back(main)
+        self.connection.stats.waited_for_item(anyio.current_time() - began)
+        return (taken or await self._take()).lease
 
+    def _is_to_wait(self, taken: Taken) -> bool:
+        return not taken.lease and (taken.was_garbage or anyio.current_time() < self.deadline)
 
-async def _wait(connection: RedisConnection, taken: Taken, deadline: float) -> None:
-    if taken.was_garbage:
-        return
-    due = math.inf if taken.next_due is None else taken.next_due
-    lease = taken.lease
-    await wait_for_items(connection, lease.member.keys, min(due, deadline - anyio.current_time()), lease.name)
+    async def _take(self, patience: float | None = None) -> Taken:
+        return await self.hops.take(self.name, self.most, self.member, patience)
+
+    async def _take_after(self, before: Taken | None) -> Taken:
+        """Take when something has come, or a second has passed: what came back is seen then."""
+        if before is not None and before.was_garbage:
+            return await self._take()
+        due = math.inf if before is None or before.next_due is None else before.next_due
+        seconds = max(0.0, min(due, self.deadline - anyio.current_time(), BLOCK_SECONDS))
+        slots = Slots.of(self.session, self.connection.blocking_slots)
+        if (before is None or before.could_wait) and slots.take():
+            try:
+                return await self._take(seconds)
+            finally:
+                slots.give_back()
+        lists = self.member.keys[0], self.member.keys[RETURNED]
+        await Lookout.of(self.connection, self.session).something_in(lists, seconds)
+        return await self._take()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import anyio
 
-from nodeflow.errors import StorageError, StorageFullError
+from nodeflow.errors import StorageError
 from nodeflow.storage.connection import RedisConnection
-from nodeflow.storage.keys import RETURNED
-from nodeflow.storage.link import BLOCK_SECONDS
 from nodeflow.storage.session import Session
 
 LOOK_SECONDS = 0.05
@@ -130,34 +127,3 @@ class Lookout:
         for events in self._watched.values():
             for event in events:
                 event.set()
-
-
-async def wait_for_items(connection: RedisConnection, keys: Sequence[str], seconds: float, name: str) -> None:
-    """Wait until something lies in a queue, but for a second at most; nothing is taken.
-
-    Moving the oldest item onto its own place wakes up when there is one and changes nothing, so a caller who is
-    cancelled here loses nothing. What comes back is seen after this second at the latest.
-
-    Args:
-        connection: the connection that all stores share.
-        keys: the queue's keys.
-        seconds: how long to wait.
-        name: the queue's name.
-    """
-    session = await connection.session()
-    slots = Slots.of(session, connection.blocking_slots)
-    seconds = min(seconds, BLOCK_SECONDS)
-    main = keys[0]
-    if not slots.take():
-        return await Lookout.of(connection, session).something_in((main, keys[RETURNED]), seconds)
-    is_full = False
-    try:
-        command = ("BLMOVE", main, main, "RIGHT", "RIGHT", None)
-        await connection.block(command, seconds, f"wait for '{name}'", is_repeatable=True)
-    except StorageFullError:  # then the server takes no BLMOVE
-        is_full = True
-    finally:
-        slots.give_back()
-    if is_full:
-        await Lookout.of(connection, session).something_in((main, keys[RETURNED]), seconds)
-    return None

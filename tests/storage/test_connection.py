@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from nodeflow.errors import StorageError, StoreClosedError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore, RedisConnection
-from nodeflow.storage.connection import to_the_end
+from nodeflow.storage.endings import to_the_end
 from tests.storage.servers import deaf_port
 from tests.storage.waiting import execute, started, until_blocked
 from tests.support import until

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from nodeflow.errors import LeaseLostError, UsageError
 from nodeflow.storage import DataStore, Item, Lease
+from nodeflow.storage.keys import Keys
 from tests.storage.contents import lasting
 from tests.storage.leases import attempts, drained, fail_on, give_back, one_by_one, values
 from tests.storage.waiting import started, until_blocked
@@ -286,6 +287,54 @@ async def test_a_lease_that_is_cancelled_while_it_is_taken_or_ended_is_never_hal
     assert ends.keys() <= {(True, 2), (True, 0), (False, 0)}
     assert ends[True, 2] > 3
     await store.queue.clear("others")
+
+
+async def test_a_waiting_lease_that_is_cancelled_as_an_item_comes_is_never_half_done(
+    store: DataStore, client: Redis
+) -> None:
+    """The item comes while the lease waits in the server, and then all turns of the event loop are tried."""
+    await drained(store, "jobs")  # so that the next one waits at once
+
+    async def work() -> None:
+        async with store.queue.lease("jobs", 2, timeout=0.1):
+            await asyncio.sleep(0)
+
+    ends: dict[tuple[bool, int], int] = {}
+    turns = 0
+    while ends.get((False, 0), 0) < 10:
+        turns += 1
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        await client.lpush(f"{store.prefix}queue:jobs", '"a"', '"b"')
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        waiting = await store.queue.clear("jobs")
+        assert await store.queue.leased("jobs") == 0
+        ends[task.cancelled(), waiting] = ends.get((task.cancelled(), waiting), 0) + 1
+    assert ends.keys() <= {(True, 2), (True, 0), (False, 0)}
+    assert ends[True, 2] > 3
+
+
+async def test_a_take_that_arrives_after_it_was_undone_takes_nothing(store: DataStore) -> None:
+    await store.queue.push_many("jobs", [1, 2])
+    connection, keys = store.connection, Keys(store.prefix)
+    session = await connection.session()
+    take = [10, 1_000_000, 1_000_000, "me", session.id, 0, 7, 30_000, 3]
+    both = [*keys.all_of("jobs"), keys.sent(keys.queue("jobs"), session.id)]
+    with session.lane() as lane:
+        undo = ["me", session.id, 7, *lane]
+        assert await connection.run_script("untake", both, undo, "undo") == [0, 0]
+        late = await connection.run_script("take", both, [*take, *lane], "take")
+        assert late[-1] == []
+    with session.lane() as lane:
+        undo = ["me", session.id, 7, *lane]
+        taken = await connection.run_script("take", both, [*take, *lane], "take")
+        assert taken[-1] == [b"1", b"2"]
+        assert await connection.run_script("untake", both, undo, "undo") == [2, 0]
+    assert await store.queue.leased("jobs") == 0
+    assert values(await drained(store, "jobs")) == [1, 2]
 
 
 async def test_the_users_error_stays_when_its_scope_is_cancelled_too(store: DataStore) -> None:

@@ -2,8 +2,8 @@
 -- Takes up to n items into a lease: those that came back first, then what waits; a suspect one alone.
 -- KEYS: a queue, sent. ARGV: n, bytes, the largest element; consumer, its session, whether this session was it before (0, 1),
 --       the lease's number, milliseconds of a lease, most deliveries; lane, number
--- Returns the epoch, the number of envelopes, how many came back or died on the way, milliseconds until a delayed
--- item is due (-1 for none), and the items, oldest first.
+-- Returns the epoch, the number of envelopes, how many came back or died on the way, milliseconds until more can be
+-- taken than lies in the main list (0 for what came back, -1 for never), and the items, oldest first.
 --#include lib_keys lib_once lib_envelopes lib_leases lib_delays
 local queue = queue_at(1)
 local wanted, budget, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -31,7 +31,7 @@ if lease then  -- the reply was lost
   local items = redis.call('LRANGE', list_of(queue, id), 0, -1)
   local oldest_first = {}
   for index = #items, 1, -1 do oldest_first[#oldest_first + 1] = items[index] end
-  return {epoch, lease.envelopes, recovered, died, -1, oldest_first}
+  return {epoch, lease.envelopes, recovered, died, 0, oldest_first}
 end
 
 -- The oldest elements of a list, oldest first, up to so many and so many bytes; their size, and that of the largest.
@@ -106,10 +106,7 @@ if not is_alone and gone < wanted and (gone == 0 or used < budget) then
   end
 end
 
-local wait = -1
-if #taken == 0 then
-  wait = is_plain and -1 or wait_for_due(queue, now)
-else
+if #taken > 0 then
   -- Lua has no rollback, so the lease is there before an item is moved into it.
   write_lease(queue, id, {at = now, bare = #taken - envelopes, envelopes = envelopes, left = #taken})
   push_all('LPUSH', list_of(queue, id), taken, 1, #taken)
@@ -118,4 +115,8 @@ if gone > 0 then redis.call('LTRIM', queue.returned, 0, -gone - 1) end
 if #bare > 0 then redis.call('LTRIM', queue.main, 0, -#bare - 1) end
 if gone + #bare > 0 then say_room(queue) end
 remember(sent, ARGV[10], ARGV[11], 1)
+local wait = -1
+if not is_plain then
+  wait = redis.call('EXISTS', queue.returned) == 1 and 0 or wait_for_due(queue, now)
+end
 return {epoch, envelopes, recovered, died, wait, taken}
