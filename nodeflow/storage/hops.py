@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import orjson
-from attrs import evolve, frozen
+from attrs import frozen
 
 from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
 from nodeflow.storage.arguments import clean, deadline, seconds_of, whole
@@ -110,7 +110,7 @@ class Hops:
                 raise
         member.has_begun = True
         member.seems_empty = reply[4] < 0 and len(reply[5]) < max_items
-        return evolve(await self._taken(name, member, number, reply), could_wait=could_wait)
+        return await self._taken(name, member, number, reply, could_wait=could_wait)
 
     async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
         """Put the items of a lease back, in order; nothing when it isn't open."""
@@ -298,7 +298,7 @@ class Hops:
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
 
-    async def _taken(self, name: str, member: Member, number: int, reply: Sequence[Any]) -> Taken:
+    async def _taken(self, name: str, member: Member, number: int, reply: Sequence[Any], *, could_wait: bool) -> Taken:
         epoch, envelopes, recovered, died, wait, elements = reply
         stats = self._connection.stats
         stats.recovered += recovered
@@ -326,7 +326,8 @@ class Hops:
             stats.bytes_received += sum(map(len, elements))
         elif garbage:
             member.held.discard(number)
-        return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage=bool(garbage or died) and not lease)
+        was_garbage = bool(garbage or died) and not lease
+        return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage, could_wait)
 
     def _count(self, plan: Hop, acknowledged: int) -> None:
         stats = self._connection.stats
