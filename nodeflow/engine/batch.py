@@ -12,8 +12,8 @@ from attrs import define, field, frozen
 
 from nodeflow.engine.express import Express
 from nodeflow.engine.hands import Hand
-from nodeflow.engine.intake import RefusedError
 from nodeflow.engine.partitioning import partition_of
+from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.results import Results, refused_count
 from nodeflow.engine.way import HOP_BYTES, Flush
 from nodeflow.engine.work import Work

@@ -13,7 +13,6 @@ from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
-from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.results import foreign_letter, own_letter
 from nodeflow.engine.status import NodeStatus
@@ -135,7 +134,7 @@ class FlowEngine:
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
         queue = self._scoped.queue
-        queues = Queues(self._finished)
+        queues = await self._book.queues()
         letters = [
             own_letter(letter, loop)
             for loop in self.graph.loops
@@ -170,13 +169,13 @@ class FlowEngine:
     async def clear_dead_letters(self) -> int:
         """Remove the dead letters of the graph for good; how many there were."""
         count = await self._settle(self._scoped.queue.discard, None)
-        await JobBook(self._finished, self._scoped).tidy()
+        await self._book.tidy()
         return count
 
     async def _settle(
         self, settle: Callable[[str, list[str] | None], Awaitable[int]], letters: Iterable[str] | None
     ) -> int:
-        known_queues = Queues(self._finished)
+        known_queues = await self._book.queues()
         queues = list(dict.fromkeys([*known_queues.all, *(str(spec.target.queue) for spec in known_queues.readers)]))
         if letters is None:
             return sum([await settle(queue, None) for queue in queues])
@@ -187,9 +186,13 @@ class FlowEngine:
         lots = {queue: [each for each in ids if each in wanted] for queue, ids in known.items()}
         return sum([await settle(queue, ids) for queue, ids in lots.items() if ids])
 
+    @property
+    def _book(self) -> JobBook:
+        return JobBook(self._finished, self._scoped)
+
     async def jobs(self) -> list[JobRecord]:
         """The jobs of the graph, oldest first."""
-        return await JobBook(self._finished, self._scoped).all()
+        return await self._book.all()
 
 
 class _Printer:

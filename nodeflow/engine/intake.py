@@ -10,26 +10,14 @@ from attrs import evolve, frozen
 from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.partitioning import partition_of
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.results import Results, failed_count, is_enveloped, refused_count
+from nodeflow.engine.refusals import RefusedError, is_refused, uncount_refusal
+from nodeflow.engine.results import Results, failed_count, is_enveloped
 from nodeflow.engine.stages import Entry
 from nodeflow.engine.work import Work, outcome_of
 from nodeflow.errors import PayloadError
 from nodeflow.graph import Kind, NodeSpec
 from nodeflow.storage import Item
 from nodeflow.values import RefValue
-
-_REFUSED = "refused: "
-
-
-class RefusedError(Exception):
-    """An item is nothing that the loop could work on.
-
-    Args:
-        why: the reason.
-    """
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"{_REFUSED}{why}")
 
 
 class Parts(Protocol):
@@ -72,8 +60,8 @@ class Intake:
         Raises:
             RefusedError: it is nothing of this graph any more.
         """
-        if item is not None and item.error.startswith(_REFUSED):
-            results.count(refused_count(self.plan.loop.name), -1)
+        if item is not None:
+            uncount_refusal(item, self.plan.loop.name, results)
         try:
             found = list(map(Work.from_data, works))
         except (PayloadError, TypeError) as error:
@@ -136,9 +124,9 @@ class Intake:
 
     def _uncount(self, item: Item, results: Results) -> None:
         """A dead letter that was requeued counts as failed no more, unless it fails again."""
-        if item.error.startswith(_REFUSED):
-            results.count(refused_count(self.plan.loop.name), -1)
-        elif isinstance(item.value, Mapping) and item.value.get("job") == self.job and "error" in item.value:
+        uncount_refusal(item, self.plan.loop.name, results)
+        is_letter = isinstance(item.value, Mapping) and item.value.get("job") == self.job and "error" in item.value
+        if is_letter and not is_refused(item):
             results.count(failed_count(str(item.value.get("node"))), -1)
 
     def _check(self, work: Work) -> None:

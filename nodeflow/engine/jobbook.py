@@ -41,6 +41,10 @@ class JobBook:
         """The records of the jobs, oldest first."""
         return [JobRecord.from_data(data) for data in await self.store.jobs().list()]
 
+    async def queues(self) -> Queues:
+        """The queues of the graph, those of processes that there are no longer included: dead letters may lie there."""
+        return Queues(self.graph, _most_slots(await self.all()))
+
     async def write(self, record: JobRecord) -> None:
         """Write the record of a job."""
         await self.store.jobs().put(record.id, record.to_data())
@@ -91,7 +95,7 @@ class JobBook:
                 )
 
     async def _check_queues(self, record: JobRecord) -> None:
-        known = set(Queues(self.graph, record.slots).all)
+        known = set((await self.queues()).all)
         for name in record.queues:
             tally = None if name in known else await self.store.queue.tally(name)
             if tally is not None and (left := tally.waiting + tally.leased + tally.delayed):
@@ -107,12 +111,12 @@ class JobBook:
 
     async def _move_items(self, record: JobRecord) -> JobRecord:
         """Let each item go where its key is, when a loop has other processes than before."""
-        queues = Queues(self.graph)
+        queues, ever = Queues(self.graph), await self.queues()
         divided = [self.graph.loops[loop] for loop in self._slots]
         for loop in divided:
-            before = record.slots.get(loop.name, loop.processes)
-            if before != loop.processes:
-                await Reslotting(self.store, record.id, loop).gather(queues, before)
+            gone = set(ever.of_loop(loop.name)) - set(queues.of_loop(loop.name))
+            if record.slots.get(loop.name) != loop.processes or await self._length(sorted(gone)):
+                await Reslotting(self.store, record.id, loop).gather(queues, ever.slots[loop.name])
         record = evolve(record, slots=self._slots, queues=tuple(Queues(self.graph).all))
         await self.write(record)
         for loop in divided:
@@ -127,7 +131,7 @@ class JobBook:
         """Remove all that jobs which are not done have left: what waits in queues, and their records."""
         known = await self.all()
         before = [name for record in known if record.status is not JobStatus.DONE for name in record.queues]
-        for name in dict.fromkeys([*Queues(self.graph, _most_slots(known)).all, *before]):
+        for name in dict.fromkeys([*(await self.queues()).all, *before]):
             await self.store.queue.clear(name)
             await self.store.queue.clear_leases(name)
             await self.store.queue.bound(name, None)
@@ -145,14 +149,14 @@ class JobBook:
 
     async def tidy(self) -> None:
         """Forget what jobs that are done needed for their dead letters, when there are none any more."""
-        if any([(await self.store.queue.tally(name)).dead for name in Queues(self.graph).all]):
+        if any([(await self.store.queue.tally(name)).dead for name in (await self.queues()).all]):
             return
         for record in await self.all():
             if record.status is JobStatus.DONE:
                 await self._forget(record)
 
     async def _loops_with_work(self) -> set[str]:
-        queues = Queues(self.graph)
+        queues = await self.queues()
         return {loop for loop in self.graph.loops if await self._length(queues.of_loop(loop))}
 
     async def _length(self, queues: list[str]) -> int:
@@ -167,9 +171,10 @@ class JobBook:
 
     async def _only_finishes(self, loop: str) -> bool:
         """Whether all that waits for a loop is dead letters of its `finish`."""
-        own = set(Queues(self.graph).own(loop))
+        queues = await self.queues()
+        own = set(queues.own(loop))
         waiting = []
-        for name in Queues(self.graph).of_loop(loop):
+        for name in queues.of_loop(loop):
             if name not in own and await self.store.queue.length(name):
                 return False
             try:

@@ -17,7 +17,7 @@ class Queues:
 
     Args:
         graph: the finished graph.
-        slots: in how many processes loops with `by=` were before, where those were more than now.
+        slots: in how many processes loops were at most while they had `by=`.
     """
 
     graph: Graph
@@ -27,13 +27,13 @@ class Queues:
         """The queues by which a reader's items come into its loop; not the one that other programs fill."""
         loop = self.graph.loops[reader.loop]
         name = str(reader.target.queue)
-        return self._parts(name, loop) if loop.by is not None else [name] if reader.edges else []
+        is_read = loop.by is None and reader.edges
+        return [*([name] if is_read else []), *self._parts(name, loop)]
 
     def own(self, loop: str) -> list[str]:
         """The queues of the work that a loop has left for later, the one with its dead letters first."""
-        found = self.graph.loops[loop]
         name = loop_queue(loop)
-        return [name, *self._parts(name, found)] if found.by is not None else [name]
+        return [name, *self._parts(name, self.graph.loops[loop])]
 
     def of_loop(self, loop: str) -> list[str]:
         """All that lead into a loop, its own included."""
@@ -64,4 +64,5 @@ class Queues:
         return [queue for loop in self.graph.loops for queue in self.of_loop(loop)]
 
     def _parts(self, name: str, loop: Loop) -> list[str]:
-        return [slot_queue(name, slot) for slot in range(max(loop.processes, self.slots.get(loop.name, 0)))]
+        slots = max(loop.processes if loop.by is not None else 0, self.slots.get(loop.name, 0))
+        return [slot_queue(name, slot) for slot in range(slots)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from attrs import frozen
 
@@ -66,11 +67,10 @@ class Reslotting:
             async with self.store.queue.lease(queue, MOST_LEASED, timeout=0, consumer=consumer) as lease:
                 if not lease:
                     return
-                pushes: dict[str, list[bytes]] = {}
+                moved: dict[str, list[tuple[Item, Any]]] = {}
                 for item in lease:
-                    name = target(item)
-                    pushes.setdefault(name, []).append(await self.store.prepare(name, item.value))
-                await lease.commit(pushes=pushes)
+                    moved.setdefault(target(item), []).append((item, item.value))
+                await lease.commit(items=[], moved=moved)
 
 
 def _to(queue: str, _: Item) -> str:

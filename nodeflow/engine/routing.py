@@ -8,11 +8,11 @@ from attrs import frozen
 
 from nodeflow.engine.batch import MOST_LEASED
 from nodeflow.engine.hops import Hops
-from nodeflow.engine.intake import RefusedError
 from nodeflow.engine.packing import Packing, addressed
 from nodeflow.engine.partitioning import Partitioning
 from nodeflow.engine.plan import LoopPlan
-from nodeflow.engine.results import Results
+from nodeflow.engine.refusals import RefusedError, uncount_refusal
+from nodeflow.engine.results import Results, loop_queue, refused_count
 from nodeflow.engine.work import Work
 from nodeflow.errors import KeyMissingError, PayloadError
 from nodeflow.graph import NodeSpec
@@ -48,12 +48,17 @@ class Routing:
         Returns:
             how many the next ones should be at most.
         """
-        results = Results()
+        results, loop = Results(), self.plan.loop.name
+        is_own = lease.name == loop_queue(loop)
         for item in lease:
+            if is_own:
+                uncount_refusal(item, loop, results)
             try:
                 queue, data = await address_of(item)
             except RefusedError as refusal:
                 results.refused.append((item, str(refusal)))
+                if is_own:  # what other programs push elsewhere is no failure of the job
+                    results.count(refused_count(loop))
             else:
                 results.push(queue, data)
         await self.hops.commit(results, lease)

@@ -29,6 +29,7 @@ class Hop:
     dead: dict[str, list[bytes]]
     reason: str
     later: dict[str, list[tuple[int, bytes]]]
+    moved: dict[str, list[tuple[int, bytes]]]
     changes: Changes | None
     size: int = field(init=False)
 
@@ -55,6 +56,7 @@ class Hop:
         yield from self.pushes.values()
         yield from ([data for _, data in lot] for lot in self.later.values())
         yield from self.dead.values()
+        yield from ([data for _, data in lot] for lot in self.moved.values())
 
     def keys(self, names: Keys) -> list[str]:
         """All keys that it touches, in the order in which `hop.lua` takes them."""
@@ -63,7 +65,8 @@ class Hop:
             found += self.changes.keys(names)
             found += [key for name in self.changes.queues for key in names.all_of(name)]
         found += self.states
-        return found + [key for name in (*self.pushes, *self.later, *self.dead) for key in names.all_of(name)]
+        queues = (*self.pushes, *self.later, *self.dead, *self.moved)
+        return found + [key for name in queues for key in names.all_of(name)]
 
     def head(self, hop_id: str, milliseconds: int, lane: int, number: int) -> dict[str, Any]:
         """What `hop.lua` gets beside keys and values."""
@@ -80,6 +83,7 @@ class Hop:
             "later": [[delay for delay, _ in lot] for lot in self.later.values()],
             "reason": self.reason,
             "dead": [len(lot) for lot in self.dead.values()],
+            "moved": [[place for place, _ in lot] for lot in self.moved.values()],
         }
         if self.lease is not None:
             head["lease"] = self.lease.id

@@ -181,6 +181,7 @@ class Hops:
         dead: Mapping[str, Sequence[Any]] | None = None,
         reason: str = "",
         later: Mapping[str, Sequence[tuple[float, Any]]] | None = None,
+        moved: Mapping[str, Sequence[tuple[int, Any]]] | None = None,
         changes: Changes | None = None,
         timeout: float | None = None,
         after: Callable[[], None] | None = None,
@@ -192,6 +193,7 @@ class Hops:
             retries: place, microseconds of delay and error of those that are delivered again.
             buried: place and error of those that go to the dead letters.
             later: seconds of delay and value of what is pushed when that time is over, by queue.
+            moved: place and value of those that go on in other queues, by queue.
             changes: what it changes in the records of a job.
             after: called when the hop was done, also when the caller was cancelled meanwhile.
         """
@@ -207,6 +209,7 @@ class Hops:
             await self._packed("dead", dead),
             clean(reason),
             await self._packed_later(later),
+            await self._packed_moved(moved),
             None if changes is None or changes.is_empty else changes,
         )
         if plan.is_empty:
@@ -289,6 +292,16 @@ class Hops:
             )
             delays = [round(seconds_of("delay", delay) * 1e6) for delay, _ in lot]
             packed[name] = list(zip(delays, values, strict=True))
+        return packed
+
+    async def _packed_moved(
+        self, moved: Mapping[str, Sequence[tuple[int, Any]]] | None
+    ) -> dict[str, list[tuple[int, bytes]]]:
+        packed = {}
+        for name, lot in (moved or {}).items():
+            values = [value for _, value in lot]
+            data = await self._payloads.pack_each(f"moved[{name!r}]", values, self._keys.queue(name))
+            packed[name] = list(zip([place for place, _ in lot], data, strict=True))
         return packed
 
     async def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:

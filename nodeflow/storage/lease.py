@@ -112,6 +112,7 @@ class Lease(Sequence[Item]):
         dead: Mapping[str, Sequence[Any]] | None = None,
         reason: str = "",
         later: Mapping[str, Sequence[tuple[float, Any]]] | None = None,
+        moved: Mapping[str, Sequence[tuple[Item, Any]]] | None = None,
         counts: Mapping[str, int] | None = None,
         job: str = "",
         changes: Changes | None = None,
@@ -127,6 +128,9 @@ class Lease(Sequence[Item]):
             dead: dead letters by the queue that they belong to.
             reason: their error.
             later: seconds of delay and value of what is pushed when that time is over, by queue.
+            moved: items that go on in other queues, by queue, each with its value there; none of `items`. Their
+                ids, attempts, errors and deaths stay. They wait in front of what was pushed there, in order, whatever
+                the queue's bound.
             counts: what to add to the job's counts.
             job: whose counts.
             changes: what else it changes in the records of a job; instead of `counts` and `job`.
@@ -142,16 +146,22 @@ class Lease(Sequence[Item]):
         self._must_be_open()
         places = None if items is None else self._places_of(items)
         buried = self._places_of([item for item, _ in refused])
+        moving = {
+            name: list(zip(self._places_of([item for item, _ in lot]), [value for _, value in lot], strict=True))
+            for name, lot in (moved or {}).items()
+        }
+        gone = [*buried, *(place for lot in moving.values() for place, _ in lot)]
         await self._hops.commit(
             lease=self,
             done=places,
             buried=[(place, clean(error)) for place, (_, error) in zip(buried, refused, strict=True)],
-            after=lambda: self._forget(None if places is None else [*places, *buried]),
+            after=lambda: self._forget(None if places is None else [*places, *gone]),
             pushes=pushes,
             states=states,
             dead=dead,
             reason=reason,
             later=later,
+            moved=moving,
             changes=changes or Changes.of(counts, job),
             timeout=timeout,
         )

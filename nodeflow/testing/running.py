@@ -11,12 +11,13 @@ from typing import Any
 import anyio
 from attrs import define, field, frozen
 
-from nodeflow.engine.intake import Intake, RefusedError
+from nodeflow.engine.intake import Intake
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.marks import finishers
 from nodeflow.engine.packing import Packing, addressed
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
+from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.results import Results, loop_queue, shown_letter
 from nodeflow.engine.runner import Runner
 from nodeflow.engine.state import States

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodeflow.engine.intake import Intake, RefusedError
+from nodeflow.engine.intake import Intake
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import plan_loop
+from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.results import Results
 from nodeflow.engine.work import Again, Work
 from nodeflow.graph import Graph

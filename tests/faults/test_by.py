@@ -205,3 +205,44 @@ def test_what_other_programs_push_is_divided_too(project: Project) -> None:
     project.run("dead-letters", "flow.py", "--clear")
     with redis.Redis.from_url(project.url) as client:
         client.delete(*client.keys(f"*{project.token}*job*"))
+
+
+REFUSED = """
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodes import QueueWriter
+
+    def events():
+        yield from ({"user": n % 5, "n": n} for n in range(20))
+
+    def work(event: dict):
+        if event["n"] == 7 and not Path("mended").exists():
+            raise ValueError("not yet")
+        return [event["user"], event["n"]]
+
+    graph = Graph("TOKEN")
+    with graph.loop("read"):
+        given = graph.add(events)
+    with graph.loop("count", processes=3, by="user"):
+        worked = graph.add(work, given)
+        graph.add(QueueWriter("out"), worked)
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_what_was_refused_and_requeued_counts_as_failed_no_more(project: Project, processes: int) -> None:
+    project.write("flow.py", REFUSED)
+    project.run("run", "flow.py", "--quiet", status=3)
+    (project.folder / "mended").touch()
+    project.replace("flow.py", "graph.add(work, given)", 'graph.add(work, given, id="other")')
+    project.run("dead-letters", "flow.py", "--requeue")
+    refused = project.run("run", "flow.py", "--quiet", status=3)
+    assert "1 failed" in refused.stdout
+    (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
+    assert "has no node" in letter["error"]["message"]
+    project.replace("flow.py", ', id="other"', "")
+    project.replace("flow.py", "processes=3", f"processes={processes}")
+    project.run("dead-letters", "flow.py", "--requeue")
+    done = project.run("run", "flow.py", "--quiet")
+    assert "0 failed" in done.stdout
+    assert sorted(n for values in take(project).values() for (n,) in values) == list(range(20))

@@ -359,3 +359,22 @@ async def test_a_hop_that_acknowledges_nothing_pushes_all_the_same(store: DataSt
         assert lease.held == list(lease)
     assert await drained(store, "out") == ["x"]
     await balanced(store, done=6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_moved_items_stay_what_they_are_and_wait_in_order_before_what_was_pushed(
+    store: DataStore, kind: str
+) -> None:
+    await store.queue.push("there", "pushed")
+    async with leased(store, kind) as lease:
+        known = list(lease)
+        await lease.commit(items=known[:1], moved={"there": [(item, item.value * 10) for item in known[1:4]]})
+        assert [item.value for item in lease.held] == [4, 5]
+        with pytest.raises(UsageError, match="was dealt with"):
+            await lease.commit(items=[], moved={"there": [(known[1], 1)]})
+        await lease.commit(items=[], moved={"there": [(item, item.value * 10) for item in known[4:]]})
+        await balanced(store, leased=0, done=6, waiting=0)
+    async with store.queue.lease("there", 10, timeout=0) as moved:
+        assert values(moved) == [10, 20, 30, 40, 50, "pushed"]
+        assert [item[2:] for item in moved[:5]] == [item[2:] for item in known[1:]]
+        assert [item.id for item in moved[:5]] == [item.id for item in known[1:]]

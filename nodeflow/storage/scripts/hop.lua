@@ -1,9 +1,10 @@
 #!lua
 -- One hop: counts, saves states, pushes what was produced, and acknowledges what it came from: all or nothing, once.
 -- KEYS: sent; the lease's queue when there is a lease; the job's hash, further hashes of it and queues for notices when
---       it changes records of a job; the states' keys; a queue for each push, for each lot that is due later, and for
---       each lot of dead letters
--- ARGV: the plan as JSON, then the values of records, the states' values, the pushed values, those due later, the dead letters
+--       it changes records of a job; the states' keys; a queue for each push, for each lot that is due later, for each
+--       lot of dead letters, and for each lot that is moved
+-- ARGV: the plan as JSON, then the values of records, the states' values, the pushed values, those due later, the dead
+--       letters, those that are moved
 -- Lua has no rollback, so all that can be refused is looked at first, and the acknowledgement comes last.
 --#include lib_keys lib_once lib_envelopes lib_leases lib_changes
 local plan = cjson.decode(ARGV[1])
@@ -50,10 +51,11 @@ if changes then
 end
 local states = {}
 for place = 1, plan.states do states[place] = next_key() end
-local targets, waits, burials = {}, {}, {}
+local targets, waits, burials, goals = {}, {}, {}, {}
 for place = 1, #plan.pushes do targets[place] = next_queue() end
 for place = 1, #plan.later do waits[place] = next_queue() end
 for place = 1, #plan.dead do burials[place] = next_queue() end
+for place = 1, #plan.moved do goals[place] = next_queue() end
 
 local function must_be(kind, name)
   local found = redis.call('TYPE', name).ok
@@ -151,7 +153,21 @@ local function let_die(place, reason)
   end
 end
 
+-- Lets an item, with another element, wait in another queue, in front of what was pushed there.
+local function move(place, goal, element)
+  local data = take_out(place)
+  if data then
+    local head = item_at(lease, plan.lease, place, data)
+    redis.call('LPUSH', goal.returned, seal(head, element))
+    count(goal, 'pushed', 1)
+    count(queue, 'done', 1)
+  end
+end
+
 if lease then
+  for place, goal in ipairs(goals) do
+    for _, each in ipairs(plan.moved[place]) do move(each, goal, ARGV[take_arguments(1)]) end
+  end
   for _, each in ipairs(plan.retries) do send_back(unpack(each)) end
   for _, each in ipairs(plan.buried) do let_die(unpack(each)); now = now + 1 end
   local open_before = lease.left
