@@ -131,6 +131,7 @@ def test_a_blob_that_is_gone_can_not_be_removed_and_a_graph_needs_a_blob(project
     assert "behind a graph's FILE there must be one" in project.run("blobs", "get", "flow.py", status=2).stderr
 
 
+@pytest.mark.slow
 def test_what_is_kept_with_a_key_that_is_lost_is_made_anew(
     project: Project, blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_job_gives_handles_to_whom_wants_them_and_values_to_all_others(project
     assert len(ids(blobs)) == 6, "whoever passes a handle on shares its blob"
 
 
+@pytest.mark.slow
 def test_development_mode_does_the_same_one_node_at_a_time(project: Project, blobs: Path) -> None:
     project.write("flow.py", FLOW)
     assert "passed FileRefValue 1600128" in project.run("step", "flow.py", "passed", "--items", "all").stdout

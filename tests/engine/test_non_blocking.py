@@ -108,6 +108,7 @@ def check(found: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_several_items_are_at_it_at_once_but_no_more_than_were_asked_for(project: Project, ordered: bool) -> None:
     project.write("flow.py", FLOW.replace("ORDERED", str(ordered)))
     done = project.run("run", "flow.py", "--quiet", status=3)
@@ -223,6 +224,7 @@ WAITING = """
 @pytest.mark.parametrize(
     "second", ["ordered=False, max_in_flight=1", pytest.param("ordered=True", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_older_items_find_places_although_younger_ones_were_faster(project: Project, second: str) -> None:
     project.write("flow.py", WAITING.replace("SECOND", second))
     project.run("run", "flow.py", "--quiet")

@@ -163,6 +163,7 @@ def test_a_script_runs_its_own_graph(project: Project) -> None:
     assert sum(line.startswith("got ") for line in done.stdout.splitlines()) == 20
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_told_so(project: Project) -> None:
     project.write(
         "script.py",

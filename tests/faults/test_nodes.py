@@ -51,6 +51,7 @@ def discard(project: Project) -> None:
 
 @pytest.mark.parametrize("loop", ["b", pytest.param("c", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("status", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (10, 11))])
+@pytest.mark.slow
 def test_an_item_whose_node_ends_its_process_fails_whatever_the_status(
     project: Project, loop: str, status: int
 ) -> None:

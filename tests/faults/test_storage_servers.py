@@ -192,6 +192,7 @@ async def test_a_hop_waits_at_a_full_server_for_a_bounded_queue_and_goes_on(serv
         assert (await balanced(store, "jobs", 4)).done == 4
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_waited_out_and_costs_nothing_that_was_confirmed(tmp_path: Path) -> None:
     """The limit on file sizes stands for the disk: Valkey's writes to its append-only file fail as they would there."""
     limit = 2 << 20

@@ -106,6 +106,7 @@ async def test_without_blobs_a_large_reference_is_refused_with_what_to_do(server
             await store.queue.push("a", RefValue.of(ARRAY))
 
 
+@pytest.mark.slow
 async def test_no_sweep_takes_a_blob_that_is_referred_to_however_many_there_are(store: DataStore) -> None:
     refs = {f"n{number}": RefValue.of(ARRAY + number, hint="file") for number in range(120)}
     await store.queue.push("many", refs)

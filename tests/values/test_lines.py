@@ -76,6 +76,7 @@ LARGE = {
 }
 
 
+@pytest.mark.slow
 async def test_large_json_goes_through_a_blob_in_lines(server_url: str, token: str, tmp_path: Path) -> None:
     options: Any = {"blobs": str(tmp_path / "blobs"), "compress_above": None}
     async with DataStore.from_url(server_url, prefix=f"{token}:", **options) as store:
