@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.project import Project
