@@ -15,7 +15,7 @@ from redis import Redis
 
 from benchmarks.report import progress
 from benchmarks.server import Server
-from nodeflow.engine import FlowEngine, JobResult, Progress, load_graph
+from nodeflow.engine import FlowEngine, JobResult, JobStatus, Progress, load_graph
 from nodeflow.errors import LoopDiedError
 from nodeflow.storage import DataStore
 
@@ -119,6 +119,9 @@ class Watch:
     def progress(self, progress: Progress) -> None:
         """Note how far the last node is."""
         self.seen.append((time.monotonic(), progress.nodes["sink"].done))
+
+    def going_on(self, job: str, status: JobStatus) -> None:
+        """Nothing: each job is new."""
 
     def draining(self) -> None:
         """Nothing is drained."""

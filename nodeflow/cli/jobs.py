@@ -9,7 +9,7 @@ import typer
 
 from nodeflow.cli.common import File, Json, as_json, plural, seconds_text, shortened, with_engine
 from nodeflow.cli.progress import reporting
-from nodeflow.engine import FlowEngine, JobResult
+from nodeflow.engine import FlowEngine, JobRecord, JobResult, JobStatus
 from nodeflow.errors import UsageError
 
 ITEMS_FAILED = 3
@@ -69,10 +69,12 @@ def dead_letters(
 
 
 def jobs(file: File, json: Json = False) -> None:
-    """List the jobs of a graph, the last one last."""
-    for record in with_engine(file, lambda engine: engine.jobs()):
+    """List the jobs of a graph, the last one last, and what waits where if that isn't done."""
+    records, waiting = with_engine(file, _known)
+    for record in records:
+        left = waiting if record is records[-1] and record.status is not JobStatus.DONE else {}
         if json:
-            typer.echo(as_json(record.to_data()))
+            typer.echo(as_json(record.to_data() | {"waiting": left}))
             continue
         done = sum(count.done for count in record.nodes.values())
         failed = sum(count.failed for count in record.nodes.values())
@@ -86,6 +88,12 @@ def jobs(file: File, json: Json = False) -> None:
         if record.why:
             lines = record.why.splitlines()
             typer.echo("  " + " ".join(dict.fromkeys([lines[0], lines[-1]])))  # a traceback's first and last line
+        if left:
+            typer.echo("  waiting: " + ", ".join(f"{depth:,} in {queue}" for queue, depth in left.items()))
+
+
+async def _known(engine: FlowEngine) -> tuple[list[JobRecord], dict[str, int]]:
+    return await engine.jobs(), await engine.waiting()
 
 
 async def _requeued(letters: list[str] | None, engine: FlowEngine) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from nodeflow.cli.common import seconds_text
-from nodeflow.engine import Observer, Progress
+from nodeflow.engine import JobStatus, Observer, Progress
+from nodeflow.engine.job import going_on_line
 from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Graph
 
@@ -44,6 +45,10 @@ class Quiet:
 
     def progress(self, progress: Progress) -> None:
         """Shows nothing."""
+
+    def going_on(self, job: str, status: JobStatus) -> None:
+        """Say it."""
+        print(f"nodeflow: {going_on_line(job, status)}", file=sys.stderr, flush=True)  # noqa: T201
 
     def draining(self) -> None:
         """Shows nothing."""
@@ -91,6 +96,10 @@ class LiveTable:
     def progress(self, progress: Progress) -> None:
         """Draw the table anew."""
         self._live.update(self._table(progress))
+
+    def going_on(self, job: str, status: JobStatus) -> None:
+        """Say it above the table."""
+        self._live.console.print(going_on_line(job, status), markup=False, highlight=False, soft_wrap=True)
 
     def draining(self) -> None:
         """Say it above the table."""

@@ -2,15 +2,18 @@
 
 from nodeflow.engine.development import PlannedRun, StepPlan, StepResult
 from nodeflow.engine.engine import FlowEngine
-from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
+from nodeflow.engine.job import JobResult, JobStatus, NodeCount, Observer, Progress
 from nodeflow.engine.kept import KeptItem, KeptOutput, value_of
 from nodeflow.engine.loading import GraphSource, load_graph
+from nodeflow.engine.records import JobRecord
 from nodeflow.engine.status import NodeStatus, State
 
 __all__ = [
     "FlowEngine",
     "GraphSource",
+    "JobRecord",
     "JobResult",
+    "JobStatus",
     "KeptItem",
     "KeptOutput",
     "NodeCount",

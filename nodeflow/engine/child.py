@@ -48,7 +48,7 @@ class Child:
             folder: where.
         """
         process = await anyio.open_process(
-            [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[2])],
+            [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[2]), *order.title()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

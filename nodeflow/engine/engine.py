@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
-from nodeflow.engine.job import JobResult, Observer, Progress
+from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress, going_on_line
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
@@ -186,6 +186,10 @@ class FlowEngine:
         lots = {queue: [each for each in ids if each in wanted] for queue, ids in known.items()}
         return sum([await settle(queue, ids) for queue, ids in lots.items() if ids])
 
+    async def waiting(self) -> dict[str, int]:
+        """How many items lie in each channel that isn't empty, those that are at work included."""
+        return await self._book.waiting()
+
     @property
     def _book(self) -> JobBook:
         return JobBook(self._finished, self._scoped)
@@ -200,6 +204,10 @@ class _Printer:
 
     def progress(self, progress: Progress) -> None:
         """Nothing: a script that runs a graph prints what it wants."""
+
+    def going_on(self, job: str, status: JobStatus) -> None:
+        """Say it: it is easily forgotten."""
+        print(going_on_line(job, status), file=sys.stderr, flush=True)  # noqa: T201 - so that it is seen
 
     def draining(self) -> None:
         """Nothing: whoever sent the signal knows."""

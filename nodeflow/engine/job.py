@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Protocol
 
 from attrs import frozen
 
 from nodeflow.errors import LoopDiedError
+
+
+class JobStatus(enum.StrEnum):
+    """What has become of a job."""
+
+    RUNNING = "running"
+    DRAINED = "drained"
+    """A signal has stopped it; the next run goes on with it."""
+    STOPPED = "stopped"
+    """A node has stopped it, or a process died again and again; the next run goes on with it."""
+    DONE = "done"
 
 
 @frozen
@@ -59,6 +71,9 @@ class JobResult:
 class Observer(Protocol):
     """What wants to know how a job goes on."""
 
+    def going_on(self, job: str, status: JobStatus) -> None:
+        """Called before the others when the run goes on with a job that was begun before, and left in this status."""
+
     def progress(self, progress: Progress) -> None:
         """Called several times a second."""
 
@@ -70,3 +85,14 @@ class Observer(Protocol):
 
     def output(self, slot: str, text: str, *, is_error: bool) -> None:
         """Called for each line that a process of a loop writes, without the line's end."""
+
+
+def going_on_line(job: str, status: JobStatus) -> str:
+    """How it is said that a run goes on with a job that was left in this status."""
+    left = {
+        JobStatus.RUNNING: "whose supervisor died",
+        JobStatus.DRAINED: "that was drained",
+        JobStatus.STOPPED: "that was stopped",
+        JobStatus.DONE: "of which dead letters were requeued",
+    }
+    return f"goes on with job {job}, {left[status]}; --fresh discards it instead"

@@ -8,10 +8,11 @@ from attrs import evolve, frozen
 
 from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
+from nodeflow.engine.job import JobStatus
 from nodeflow.engine.marks import closed_mark, finished_mark
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.queues import Queues
-from nodeflow.engine.records import JobRecord, JobStatus
+from nodeflow.engine.records import JobRecord
 from nodeflow.engine.reslotting import Reslotting
 from nodeflow.engine.state import state_hash
 from nodeflow.errors import BlobStoreError, JobError, PayloadError
@@ -122,6 +123,14 @@ class JobBook:
         for loop in divided:
             await Reslotting(self.store, record.id, loop).scatter(queues)
         return record
+
+    async def waiting(self) -> dict[str, int]:
+        """How many items lie in each channel that isn't empty, leased ones included."""
+        depths = {
+            name: await self._length(queues) + sum([await self.store.queue.leased(each) for each in queues])
+            for name, queues in Queues(self.graph).between.items()
+        }
+        return {name: depth for name, depth in depths.items() if depth}
 
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""

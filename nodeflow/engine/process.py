@@ -51,6 +51,10 @@ class Order:
     prefix: str
     settings: dict[str, Any]
 
+    def title(self) -> list[str]:
+        """What tells the process from others in a list of processes: arguments that it doesn't read."""
+        return [f"nodeflow:{self.loop}/{self.slot}", self.source]
+
     def to_line(self) -> bytes:
         """The order as one line of JSON."""
         return json.dumps(asdict(self)).encode() + b"\n"

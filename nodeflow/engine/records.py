@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import socket
 from collections.abc import Mapping
@@ -12,18 +11,7 @@ from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
-from nodeflow.engine.job import NodeCount
-
-
-class JobStatus(enum.StrEnum):
-    """What has become of a job."""
-
-    RUNNING = "running"
-    DRAINED = "drained"
-    """A signal has stopped it; the next run goes on with it."""
-    STOPPED = "stopped"
-    """A node has stopped it, or a process died again and again; the next run goes on with it."""
-    DONE = "done"
+from nodeflow.engine.job import JobStatus, NodeCount
 
 
 @frozen(kw_only=True)

@@ -14,13 +14,12 @@ from attrs import asdict, define, evolve, field
 
 from nodeflow.engine.child import Child
 from nodeflow.engine.claim import sole_supervisor
-from nodeflow.engine.job import JobResult, NodeCount, Observer, Progress
+from nodeflow.engine.job import JobResult, JobStatus, NodeCount, Observer, Progress
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.marks import closed_mark, committed_count
 from nodeflow.engine.process import STOPPED, Order
-from nodeflow.engine.queues import Queues
-from nodeflow.engine.records import JobRecord, JobStatus
+from nodeflow.engine.records import JobRecord
 from nodeflow.engine.results import done_count, failed_count, refused_count
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError
 from nodeflow.graph import Graph, Kind
@@ -55,7 +54,6 @@ class Supervisor:
     _book: JobBook = field(init=False)
     _record: JobRecord = field(init=False)
     _children: dict[str, Child] = field(factory=dict, init=False)
-    _waits: dict[str, list[str]] = field(init=False)
     _failure: JobError | None = field(default=None, init=False)
     _deaths: int = field(default=0, init=False)
     _signals: int = field(default=0, init=False)
@@ -63,7 +61,6 @@ class Supervisor:
 
     def __attrs_post_init__(self) -> None:
         self._book = JobBook(self.graph, self.store)
-        self._waits = Queues(self.graph).between
 
     async def run(self, *, fresh: bool = False) -> JobResult:
         """Run the job to its end, or until SIGINT or SIGTERM drains it; a second signal ends it at once.
@@ -84,9 +81,16 @@ class Supervisor:
             async with sole_supervisor(self.graph.name, self.store):
                 if fresh:
                     await self._book.discard()
-                self._record = await self._book.open(str(self.source))
+                self._record = await self._open()
                 await self._supervise()
                 return await self._result()
+
+    async def _open(self) -> JobRecord:
+        before = {record.id: record.status for record in await self._book.all()}
+        record = await self._book.open(str(self.source))
+        if record.id in before:
+            self.observer.going_on(record.id, before[record.id])
+        return record
 
     async def _supervise(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -202,7 +206,7 @@ class Supervisor:
     async def _progress(self) -> Progress:
         counts = await self.store.ledger(self._record.id).read()
         nodes = self._counts(counts)
-        return Progress(nodes=nodes, waiting=await self._waiting(), seconds=time.monotonic() - self._start)
+        return Progress(nodes=nodes, waiting=await self._book.waiting(), seconds=time.monotonic() - self._start)
 
     def _counts(self, counts: Mapping[str, int]) -> dict[str, NodeCount]:
         return {
@@ -210,15 +214,6 @@ class Supervisor:
             for spec in self.graph.nodes.values()
             if spec.kind not in (Kind.READER, Kind.WRITER)
         }
-
-    async def _waiting(self) -> dict[str, int]:
-        """How many items lie in each channel that isn't empty, leased ones included."""
-        queue = self.store.queue
-        depths = {
-            name: sum([await queue.length(each) + await queue.leased(each) for each in queues])
-            for name, queues in self._waits.items()
-        }
-        return {name: depth for name, depth in depths.items() if depth}
 
     async def _result(self) -> JobResult:
         progress = await self._progress()

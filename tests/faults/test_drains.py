@@ -60,8 +60,14 @@ def test_flights_whose_results_find_no_room_are_given_again(project: Project, or
         output, errors = supervisor.communicate(timeout=30)
     assert supervisor.returncode == 0, errors
     assert "drained before the end" in output
+    listed = project.run("jobs", "flow.py").stdout
+    assert "drained" in listed
+    assert "waiting: " in listed
+    assert " in queue_asks_slow" in listed
     (project.folder / "fast").touch()
-    project.run("run", "flow.py", "--quiet")
+    job = listed.split()[0]
+    assert f"goes on with job {job}, that was drained" in project.run("run", "flow.py", "--quiet").stderr
+    assert "waiting" not in project.run("jobs", "flow.py").stdout
     assert take_results(project) == list(range(13_000))
 
 
