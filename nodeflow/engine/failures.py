@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.engine.results import error_record
@@ -45,12 +45,14 @@ class Failure:
         error: what it raised, as it is kept.
         outcome: what it counts as having given.
         delay: in how many seconds it is tried again; None for never.
+        is_held: whether it is none, but a generator that waits for what others give.
     """
 
     again: Again
     error: Mapping[str, Any]
     outcome: Outcome
     delay: float | None
+    is_held: bool = False
 
     @classmethod
     def of(cls, spec: NodeSpec, item: str, again: Again, error: BaseException) -> Failure:
@@ -77,6 +79,11 @@ class Failure:
     def flying(cls, again: Again) -> Failure:
         """No failure yet: a node that is still at it."""
         return cls(again, {}, Absent.WAITING, None)
+
+    @classmethod
+    def held(cls, again: Again) -> Failure:
+        """No failure: a generator below which something is taken that is still to come."""
+        return cls(again, {}, Absent.WAITING, 0.0, is_held=True)
 
     @property
     def is_flying(self) -> bool:
@@ -153,10 +160,10 @@ class Place:
     def left(self, group: Sequence[Failure]) -> Left:
         """What is left to be done of a group, none of which is still at it."""
         delays = [each.delay for each in group if each.delay is not None]
-        again = [each.again for each in group if each.delay is not None or not delays]
+        again = [_next(each, is_retry=bool(delays)) for each in group if each.delay is not None or not delays]
         dead = [each for each in group if each.delay is None and delays]
         work = self.work(
-            tuple(_next(each, is_retry=bool(delays)) for each in again),
+            tuple(again),
             tuple(each.again for each in dead),
             tuple(each.error for each in dead),
         )
@@ -168,7 +175,7 @@ class Place:
         """The work of running some nodes and what takes from them, with all that this needs."""
         names = {place: node for node, place in self.entry.places.items()}
         nodes = frozenset(each.node for each in run)
-        needed = _needed(self.entry.behind(self.level, nodes, included=True), nodes)
+        needed = _needed(self.entry.behind(self.level, nodes), nodes)
         needed -= {self.entry.places[each.node] for each in dead}
         return Work(
             item=self.item,
@@ -181,10 +188,11 @@ class Place:
         )
 
 
-def _next(again: Again, *, is_retry: bool) -> Again:
+def _next(failure: Failure, *, is_retry: bool) -> Again:
     """A node's next attempt; what was requeued from the dead letters has all of them before it."""
-    attempt = again.attempt + 1 if is_retry else 1
-    return Again(node=again.node, given=again.given, attempt=attempt, position=again.position)
+    if failure.is_held:
+        return failure.again
+    return evolve(failure.again, attempt=failure.again.attempt + 1 if is_retry else 1)
 
 
 def _needed(stage: Stage, given: frozenset[str]) -> set[int]:

@@ -132,6 +132,11 @@ class FanOut:
     stage: Stage
     is_needed: bool = True
 
+    @cached_property
+    def outer(self) -> frozenset[int]:
+        """The places of what is taken there from above the generator, but for what it takes itself."""
+        return self.stage.taken - {self.step.place}
+
 
 @frozen(eq=False)
 class Stage:
@@ -142,12 +147,22 @@ class Stage:
         steps: those that give one outcome, each behind those that it takes from.
         parts: what goes from here to joins.
         fan_outs: the generators.
+        fed: the places of the steps that run only for what stands behind them.
     """
 
     level: tuple[str, ...]
     steps: tuple[Step, ...] = ()
     parts: tuple[Part, ...] = ()
     fan_outs: tuple[FanOut, ...] = ()
+    fed: frozenset[int] = frozenset()
+
+    @cached_property
+    def taken(self) -> frozenset[int]:
+        """The places of what its steps, and those of the stages below it, take from above it."""
+        steps, parts = list(self.every_step()), self.every_part()
+        taken = {place for step in steps for _, place, _ in step.sources}
+        taken |= {place for part in parts for _, place in part.sources}
+        return frozenset(taken - {step.place for step in steps})
 
     def every_step(self) -> Iterator[Step]:
         """Its steps and generators, and those of the stages below it."""
@@ -166,7 +181,7 @@ class Stage:
         """What is left of it when only some steps run; None for nothing.
 
         Args:
-            run: the places of the steps that run; generators before them run, too.
+            run: the places of the steps that run; generators before them run, too, and below these what they take from.
             known: the places of those that don't, but whose outcome is new to joins.
         """
         steps = tuple(step for step in self.steps if step.place in run)
@@ -176,8 +191,19 @@ class Stage:
             is_needed = fan_out.step.place in run
             below = fan_out.stage if is_needed else fan_out.stage.only(run, known)
             if below is not None:
+                below = below if is_needed else below.with_fed(fan_out.stage)
                 fan_outs.append(FanOut(fan_out.step, below, is_needed and fan_out.is_needed))
         return Stage(self.level, steps, parts, tuple(fan_outs)) if steps or parts or fan_outs else None
+
+    def with_fed(self, whole: Stage) -> Stage:
+        """Itself, and of the whole stage, of which it is a part, the steps that it takes from."""
+        taken, fed = set(self.taken), set()
+        for step in reversed(whole.steps):
+            if step.place in taken and step not in self.steps:
+                fed.add(step.place)
+                taken.update(place for _, place, _ in step.sources)
+        steps = tuple(step for step in whole.steps if step.place in fed or step in self.steps)
+        return Stage(self.level, steps, self.parts, self.fan_outs, frozenset(fed))
 
 
 @frozen(eq=False)
@@ -195,23 +221,22 @@ class Entry:
     places: Mapping[str, int]
     step: Step | None
     stage: Stage
-    _restricted: dict[tuple[tuple[str, ...], frozenset[str], bool], Stage] = field(factory=dict, init=False)
+    _restricted: dict[tuple[tuple[str, ...], frozenset[str], frozenset[str]], Stage] = field(factory=dict, init=False)
 
-    def behind(self, level: tuple[str, ...], nodes: frozenset[str], *, included: bool) -> Stage:
+    def behind(self, level: tuple[str, ...], run: frozenset[str], known: frozenset[str] = frozenset()) -> Stage:
         """Some nodes of the stage at a level, and all that takes from them.
 
         Args:
             level: the fan-outs that the stage stands below.
-            nodes: the nodes.
-            included: whether they themselves run, too; else what they give is known.
+            run: nodes that run.
+            known: nodes that don't run themselves: what they give is known.
         """
-        key = (level, nodes, included)
+        key = (level, run, known)
         if key not in self._restricted:
-            own = frozenset(self.places[node] for node in nodes)
-            reached = self.reached(nodes)
+            own = frozenset(self.places[node] for node in known)
             whole = self.stage_at(level)
-            run = reached if included else reached - own
-            self._restricted[key] = (whole and whole.only(run, own)) or Stage(level)
+            reached = self.reached(run) | (self.reached(known) - own)
+            self._restricted[key] = (whole and whole.only(reached, own)) or Stage(level)
         return self._restricted[key]
 
     def reached(self, nodes: Iterable[str]) -> frozenset[int]:

@@ -50,8 +50,29 @@ class Steps:
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, again: Mapping[str, Again]
     ) -> list[Failure]:
         """Run the nodes of a stage, some of them again; what is left to be done."""
-        found = [await self._step(step, outcomes, item, reads, again.get(step.spec.id)) for step in stage.steps]
-        return [failure for failure in found if failure is not None]
+        failures = []
+        for step in stage.steps:
+            if step.place in stage.fed:
+                await self._feed(step, outcomes, item, reads)
+                continue
+            failure = await self._step(step, outcomes, item, reads, again.get(step.spec.id))
+            if failure is not None:
+                failures.append(failure)
+        return failures
+
+    async def _feed(self, step: Step, outcomes: list[Outcome], item: str, reads: Reads) -> None:
+        """Run a node once more, for what takes from it: what it gave has gone where it goes, and was saved."""
+        given = bind(step.sources, step.spec.required, outcomes)
+        if isinstance(given, Absent):
+            outcomes[step.place] = given
+            return
+        if self.hand is not None and step.spec.takes_context:
+            await self.hand.hands.until_oldest(self.hand)
+        failure = await self._call(step, outcomes, item, reads, given, 1)
+        if failure is not None and failure.is_left:
+            outcomes[step.place] = Absent.FAILED  # what is left of that was left before
+        if step.spec.takes_context:
+            self.runner.nodes.undo(step.spec)
 
     async def run_on(
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, stray: Stray

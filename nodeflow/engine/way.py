@@ -96,7 +96,9 @@ class Way:
         found = [await self.steps.land(each, flight.outcomes, flight.item) for each in landed]
         failures += [failure for failure in found if failure is not None]
         nodes = frozenset(step.spec.id for step in flight.steps)
-        stage = self.entry.behind(flight.level, nodes, included=False)
+        held = frozenset(each.again.node for each in flight.group if each.is_held)
+        failures = [failure for failure in failures if not failure.is_held]
+        stage = self.entry.behind(flight.level, held, nodes)
         try:
             await self._stage(stage, flight.outcomes, flight.item, flight.reads, failed=failures)
             await self._drive()
@@ -122,7 +124,7 @@ class Way:
             node = work.run[0].node
         else:
             lost = {each.node for each in (*work.run, *work.dead)} or {self.entry.spec.id}
-            stage = self.entry.behind(work.level, frozenset(lost), included=False)
+            stage = self.entry.behind(work.level, frozenset(), frozenset(lost))
             node = work.run[0].node if work.run else next(stage.every_step(), self.entry).spec.id
             for each in lost:
                 await self._fail_unseen(each, outcomes, work.item)
@@ -161,7 +163,8 @@ class Way:
         (again,) = work.run
         step = self.entry.steps[again.node]
         own = (again.node,) if step.spec.fans_out and step.spec.kind is not Kind.PRODUCER else ()
-        stage = self.entry.behind((*self.runner.plan.levels[again.node], *own), frozenset({again.node}), included=False)
+        level = (*self.runner.plan.levels[again.node], *own)
+        stage = self.entry.behind(level, frozenset(), frozenset({again.node}))
         frame = Frame(FanOut(step, stage), outcomes, work.item, {}, again.attempt, again.position, Reads(outcomes))
         frame.values, frame.finishes = self.runner.nodes.finish(step.spec), True
         self.frames.append(frame)
@@ -169,7 +172,7 @@ class Way:
     async def _again(self, work: Work, outcomes: list[Outcome]) -> None:
         for again in work.dead:
             outcomes[self.entry.places[again.node]] = Absent.FAILED
-        stage = self.entry.behind(work.level, frozenset(each.node for each in work.run), included=True)
+        stage = self.entry.behind(work.level, frozenset(each.node for each in work.run))
         await self._stage(stage, outcomes, work.item, Reads(outcomes), work)
 
     async def _stage(
@@ -182,15 +185,17 @@ class Way:
         failed: Sequence[Failure] = (),
     ) -> None:
         again = {each.node: each for each in work.run} if work is not None else {}
-        if again:
+        if again or stage.fed:
             failures = await self.steps.run_again(stage, outcomes, item, reads, again)
         else:
             failures = await self.steps.run(stage, outcomes, item, reads)
         frames = []
         for fan_out in stage.fan_outs:
-            frame = self._frame(fan_out, outcomes, item, reads, again.get(fan_out.step.spec.id))
-            if frame is not None:
-                frames.append(frame)
+            found = self._frame(fan_out, outcomes, item, reads, again.get(fan_out.step.spec.id))
+            if isinstance(found, Frame):
+                frames.append(found)
+            elif found is not None:
+                failures.append(found)
         if failures or failed or (work is not None and work.dead):
             await self._leave([*failed, *failures], stage.level, item, outcomes, reads, work)
         for part in stage.parts:
@@ -209,7 +214,8 @@ class Way:
 
     def _frame(
         self, fan_out: FanOut, outcomes: list[Outcome], item: str, reads: Reads, again: Again | None
-    ) -> Frame | None:
+    ) -> Frame | Failure | None:
+        """A generator's frame; or what makes it wait, when something is still to come that is taken below it."""
         step = fan_out.step
         given = bind(step.sources, step.spec.required, outcomes) if again is None else again.given
         if isinstance(given, Absent):
@@ -217,6 +223,9 @@ class Way:
             if given is not Absent.WAITING and fan_out.is_needed:
                 self._close(step, item, given)
             return None
+        if fan_out.is_needed and any(outcomes[place] is Absent.WAITING for place in fan_out.outer):
+            outcomes[step.place] = Absent.WAITING
+            return Failure.held(again or Again(node=step.spec.id, given=given))
         attempt, skip = (1, 0) if again is None else (again.attempt, again.position)
         return Frame(fan_out, outcomes, item, given, attempt, skip, reads)
 

@@ -15,7 +15,7 @@ from nodeflow.errors import GraphError, UsageError
 from nodeflow.graph import Context, Graph, NonBlockingNode, node
 from nodeflow.testing import run_graph
 from nodes import QueueReader
-from tests.faults.test_exact import pid
+from tests.faults.test_exact import pid, take_results
 from tests.project import Project
 
 FLOW = """
@@ -280,3 +280,47 @@ def test_a_wrong_number_in_flight_is_refused(wrong: Any) -> None:
 def test_ordered_is_a_flag() -> None:
     with pytest.raises(GraphError, match="ordered is True or False"):
         node(ordered=1)  # type: ignore[call-overload]
+
+
+LATE = """
+    import asyncio
+    from nodeflow import Graph, NonBlockingNode, node
+    from nodes import QueueWriter
+
+    def heads():
+        yield from range(20)
+
+    class Fetch(NonBlockingNode):
+        async def execute(self, n: int):
+            await asyncio.sleep(0.01)
+            return 100 * n
+
+    def some(n: int):
+        yield from range(5)
+
+    @node(max_in_flight=1)
+    class Slow(NonBlockingNode):
+        async def execute(self, k: int):
+            await asyncio.sleep(0.001)
+            return k
+
+    def same(k: int):
+        return k
+
+    def both(outer: int, inner: int, slow: int):
+        return [outer, inner, slow]
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(heads)
+        inner = graph.add(some, n)
+        paired = graph.add(both, graph.add(Fetch(), n), graph.add(same, inner), graph.add(Slow(), inner))
+    with graph.loop("b"):
+        graph.add(QueueWriter("out"), paired)
+"""
+
+
+def test_values_of_a_generator_meet_what_lands_late_once(project: Project) -> None:
+    project.write("flow.py", LATE)
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[100 * n, k, k] for n in range(20) for k in range(5)]
