@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from attrs import define, field
@@ -24,55 +25,67 @@ def state_hash(node: str, partition: int) -> str:
 
 
 class _Before(NamedTuple):
-    """What a key held before the item: the value itself where nobody can change it, else its bytes."""
+    """What a key held before the item: the value itself where nobody can change it, else its bytes; and its number."""
 
     value: Any
     data: bytes | None
+    number: int
 
     def restored(self) -> Any:
         return self.value if self.data is None else decode(self.data)
 
 
-def _before(value: Any) -> _Before:
+def _before(value: Any, number: int) -> _Before:
     if value is _NOTHING or type(value) in _UNCHANGEABLE:
-        return _Before(value, None)
-    return _Before(None, encode(value))
+        return _Before(value, None, number)
+    return _Before(None, encode(value), number)
 
 
 @define(eq=False)
 class State(MutableMapping[Any, Any]):
-    """What one node remembers in one partition, by key.
+    """What one node remembers in one partition, by key, in the order in which the keys came: another process knows it.
 
     Args:
         name: the job's hash in which it is saved.
         values: what it is now: by the key when that is a str, else by the key's bytes.
+        numbers: what the keys are sorted by.
     """
 
     name: str
     _values: dict[str | bytes, Any] = field(factory=dict)
+    _numbers: dict[str | bytes, int] = field(factory=dict)
+    _next: int = field(default=0, init=False)
     _touched: dict[str | bytes, _Before] = field(factory=dict, init=False)
     _unsaved: dict[str | bytes, Any] = field(factory=dict, init=False)
 
     @classmethod
     def load(cls, name: str, fields: Mapping[str, Any]) -> State:
         """What was saved, by field."""
-        return cls(name, {_inner(decode(field.encode())): value for field, value in fields.items()})
+        inner = {_inner(decode(field.encode())): saved for field, saved in fields.items()}
+        numbers = dict(sorted(((key, number) for key, (number, _) in inner.items()), key=itemgetter(1)))
+        state = cls(name, {key: inner[key][1] for key in numbers}, numbers)
+        state._next = 1 + max(numbers.values(), default=-1)
+        return state
 
     def __getitem__(self, key: Any) -> Any:
         inner = _inner(key)
         value = self._values[inner]
         if type(value) not in _UNCHANGEABLE and inner not in self._touched:
-            self._touched[inner] = _before(value)
+            self._touched[inner] = _before(value, self._numbers[inner])
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
         inner = self._touch(key)
+        if inner not in self._values:
+            self._numbers[inner] = self._next
+            self._next += 1
         self._values[inner] = value
 
     def __delitem__(self, key: Any) -> None:
         if key not in self:
             raise KeyError(key)
-        del self._values[self._touch(key)]
+        inner = self._touch(key)
+        del self._values[inner], self._numbers[inner]
 
     def __contains__(self, key: object) -> bool:
         return _inner(key) in self._values
@@ -89,7 +102,7 @@ class State(MutableMapping[Any, Any]):
     def _touch(self, key: Any) -> str | bytes:
         inner = _inner(key)
         if inner not in self._touched:
-            self._touched[inner] = _before(self._values.get(inner, _NOTHING))
+            self._touched[inner] = _before(self._values.get(inner, _NOTHING), self._numbers.get(inner, -1))
         return inner
 
     def changes(self) -> dict[str, bytes | None]:
@@ -112,9 +125,13 @@ class State(MutableMapping[Any, Any]):
             except PayloadError as error:
                 shown = inner if isinstance(inner, str) else decode(inner)
                 raise PayloadError(f"ctx.state[{shown!r}]{error.path.removeprefix('$')}", error.reason) from error
-            if before.value is _NOTHING or data != (before.data or encode(before.value)):
-                found[_field(inner)] = data
+            is_as_before = before.value is not _NOTHING and before.number == self._numbers[inner]
+            if not is_as_before or data != (before.data or encode(before.value)):
+                found[_field(inner)] = self._saved(inner)
         return found
+
+    def _saved(self, inner: str | bytes) -> bytes:
+        return encode([self._numbers[inner], self._values[inner]])
 
     def keep(self, changes: Mapping[str, bytes | None]) -> None:
         """Note that these changes will be saved."""
@@ -145,19 +162,24 @@ class State(MutableMapping[Any, Any]):
         for inner, data in self._unsaved.items():
             if data is _LATER:
                 value = self._values.get(inner, _NOTHING)
-                data = None if value is _NOTHING else encode(value)
+                data = None if value is _NOTHING else self._saved(inner)
             found[_field(inner)] = data
         self._unsaved.clear()
         return found
 
     def undo(self) -> None:
         """Put back what has changed since `keep` was called last."""
+        is_moved = False
         for inner, before in self._touched.items():
             if before.value is _NOTHING:
                 self._values.pop(inner, None)
+                self._numbers.pop(inner, None)
             else:
-                self._values[inner] = before.restored()
+                is_moved = is_moved or self._numbers.get(inner) != before.number
+                self._values[inner], self._numbers[inner] = before.restored(), before.number
         self._touched.clear()
+        if is_moved:
+            self._values = dict(sorted(self._values.items(), key=lambda pair: self._numbers[pair[0]]))
 
 
 def _can_be_kept(value: Any) -> bool:

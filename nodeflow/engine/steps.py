@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -253,20 +253,29 @@ class Steps:
             PayloadError: something of it can't be kept, or sent.
             BlobStoreError: it is large, and its blob can't be written.
         """
-        nodes, packing = self.runner.nodes, self.runner.packing
-        state = nodes.state(spec)
+        state = self.runner.nodes.state(spec)
         changes = {}
         if state is not None:
             for name, data in state.changes().items():
-                changes[name] = None if data is None else await packing.field(state.name, data)
-        pushes = [(queue, await packing.foreign(queue, value)) for queue, value in nodes.pushed]
-        nodes.pushed.clear()
-        for queue, value in pushes:
-            self.results.push(queue, value)
+                changes[name] = None if data is None else await self.runner.packing.field(state.name, data)
+        await self.push(spec)
         if state is not None:
             state.keep(changes)
             for name, saved in changes.items():
                 self.results.remember(state.name, name, saved)
+
+    async def push(self, _: NodeSpec) -> None:
+        """Have the hop push what the node that was called last has pushed.
+
+        Raises:
+            PayloadError: something of it can't be sent.
+            BlobStoreError: it is large, and its blob can't be written.
+        """
+        nodes = self.runner.nodes
+        pushes = [(queue, await self.runner.packing.foreign(queue, value)) for queue, value in nodes.pushed]
+        nodes.pushed.clear()
+        for queue, value in pushes:
+            self.results.push(queue, value)
 
     def failure(
         self, step: Step, item: str, given: Mapping[str, Any], error: BaseException, attempt: int, position: int = 0
@@ -287,6 +296,26 @@ class Steps:
         self, step: Step, item: str, outcome: Outcome, given: Mapping[str, Any], attempt: int
     ) -> Failure | None:
         """Give what a node gave to its queues, to all or to none; the failure of one whose output can't travel."""
+        return await self._send(step, item, outcome, given, attempt, self.remember)
+
+    async def send_child(
+        self, step: Step, item: str, value: Any, given: Mapping[str, Any], attempt: int
+    ) -> Failure | None:
+        """As `send`, of one value of a generator: what that remembers is saved when it is through.
+
+        So it begins again with what it had at first, when it has to give the first values once more.
+        """
+        return await self._send(step, item, value, given, attempt, self.push)
+
+    async def _send(
+        self,
+        step: Step,
+        item: str,
+        outcome: Outcome,
+        given: Mapping[str, Any],
+        attempt: int,
+        and_then: Callable[[NodeSpec], Awaitable[None]],
+    ) -> Failure | None:
         pushes = []
         try:
             for write in step.writes:
@@ -294,7 +323,7 @@ class Steps:
                 if packed is not None:
                     pushes.append(packed)
             if step.spec.takes_context:
-                await self.remember(step.spec)
+                await and_then(step.spec)
         except BaseException as error:  # whatever a value does when it is looked at
             if isinstance(error, StorageError) and not isinstance(error, BlobStoreError):
                 raise

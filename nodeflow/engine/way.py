@@ -241,8 +241,7 @@ class Way:
             value = await anext(frame.values, _END)
             if value is not _END and frame.number >= frame.skip:
                 value = settled(step.spec, frame.given, value, step.branches)
-            elif value is _END and step.spec.takes_context:
-                await self.steps.remember(step.spec)
+            await self._remember(frame, value)
         except BaseException as error:
             await self._break_off(frame, error)
             return
@@ -255,6 +254,18 @@ class Way:
         frame.number += 1
         if frame.number > frame.skip:
             await self._child(frame, value)
+
+    async def _remember(self, frame: Frame, value: Any) -> None:
+        """See to what a generator did beside giving a value, or its end."""
+        spec, nodes = frame.fan_out.step.spec, self.runner.nodes
+        if not spec.takes_context:
+            return
+        if value is not _END and (frame.number < frame.skip or not frame.fan_out.is_needed):
+            nodes.pushed.clear()  # that was done before
+        elif value is _END and frame.fan_out.is_needed:
+            await self.steps.remember(spec)
+        elif value is _END:
+            nodes.undo(spec)
 
     async def _open(self, frame: Frame) -> bool:
         """Call a generator; False when what it takes can't be read, and need not be."""
@@ -275,7 +286,7 @@ class Way:
         outcomes = frame.outcomes.copy()
         outcomes[step.place] = value
         if frame.fan_out.is_needed:
-            failure = await self.steps.send(step, item, value, frame.given, frame.attempt)
+            failure = await self.steps.send_child(step, item, value, frame.given, frame.attempt)
             if failure is not None:
                 await self._broken_off(frame, evolve(failure, again=evolve(failure.again, position=frame.number - 1)))
                 return
