@@ -225,6 +225,11 @@ def error_record(error: BaseException) -> dict[str, str]:
     }
 
 
+def with_more(error: Mapping[str, Any], more: str) -> dict[str, Any]:
+    """The record of an error, and why nothing else came of it than a dead letter."""
+    return {**error, **{part: f"{error[part]}\n({more})" for part in ("message", "traceback")}}
+
+
 def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
     """The record of an item that a reader could not take in.
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, evolve
 
 from nodeflow.engine.arguments import Reads, blamed, readable
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
@@ -16,7 +16,7 @@ from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import no_generator, no_stray_cancellation, nodes_error
-from nodeflow.engine.results import Results, done_count
+from nodeflow.engine.results import Results, done_count, with_more
 from nodeflow.engine.rows import Pack
 from nodeflow.engine.stages import Stage, Step, Write
 from nodeflow.engine.stalls import limited, waited
@@ -193,13 +193,21 @@ class Steps:
         """Give a node's queues what it gave; what is left to be done when it raised, or that can't travel."""
         unsent = await self.send(step, item, outcomes[step.place], given, attempt)
         if unsent is not None:
-            failure = unsent
-            outcomes[step.place] = unsent.outcome
-            await self.send(step, item, unsent.outcome, {}, attempt)
+            failure = await self._send_failure(step, item, unsent, failure)
+            outcomes[step.place] = failure.outcome
         elif not isinstance(outcomes[step.place], Absent) or (failure is not None and not failure.is_left):
             self.results.count(done_count(step.spec.id))
             self.runner.rows.note(outcomes[step.place])
         return failure if failure is not None and failure.is_left else None
+
+    async def _send_failure(self, step: Step, item: str, unsent: Failure, before: Failure | None) -> Failure:
+        """Tell a node's queues that what it gave can't travel; when its error branch can't either, it is left."""
+        if await self.send(step, item, unsent.outcome, {}, unsent.again.attempt) is None:
+            return unsent
+        error = before.error if before is not None else unsent.error
+        await self.send(step, item, Absent.FAILED, {}, unsent.again.attempt)
+        more = f"its error branch can't take it: {unsent.error['message']}"
+        return evolve(unsent, outcome=Absent.FAILED, error=with_more(error, more))
 
     async def _call(
         self, step: Step, outcomes: list[Outcome], item: str, reads: Reads, given: Mapping[str, Any], attempt: int

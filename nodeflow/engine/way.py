@@ -14,10 +14,11 @@ from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.flights import Flight, Landed
 from nodeflow.engine.frame import Frame
 from nodeflow.engine.hands import Hand
-from nodeflow.engine.results import Given, Results, done_count
+from nodeflow.engine.results import Given, Results, done_count, error_record, with_more
 from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step
 from nodeflow.engine.steps import Steps
 from nodeflow.engine.work import Again, Work
+from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.graph import Kind
 
 if TYPE_CHECKING:
@@ -199,17 +200,24 @@ class Way:
         if failures or failed or (work is not None and work.dead):
             await self._leave([*failed, *failures], stage.level, item, outcomes, reads, work)
         for part in stage.parts:
-            await self._give(part, outcomes, item)
+            await self._give(part, outcomes, stage.level, item)
         self.frames += reversed(frames)
 
-    async def _give(self, part: Part, outcomes: list[Outcome], item: str) -> None:
+    async def _give(self, part: Part, outcomes: list[Outcome], level: tuple[str, ...], item: str) -> None:
         """Give a join its part, unless that is still to come."""
         found = {node: outcomes[place] for node, place in part.sources}
         absent = [outcome for outcome in found.values() if isinstance(outcome, Absent)]
         if Absent.WAITING in absent:
             return
         record, name = (item, part.name) if part.name is not None else tuple(item.rsplit(".", 1))
-        data = None if Absent.FAILED in absent else await self.runner.packing.part(part.join.node, found)
+        data = None
+        try:
+            if Absent.FAILED not in absent:
+                data = await self.runner.packing.part(part.join.node, found)
+        except (PayloadError, BlobStoreError) as error:
+            work = Work(item=item, entry=self.entry.spec.id, level=level, kept=found)
+            why = with_more(error_record(error), f"so it can't be kept for {part.join.node!r}")
+            await self._keep(Left(work, None, part.sources[0][0], why))
         self.results.give(Given(part.join, record, name, data))
 
     def _frame(
@@ -344,7 +352,12 @@ class Way:
             return
         queue = self.runner.plan.own_queue(self.work.partition)
         holds = bool(self.work.key)
-        data = await self.runner.packing.work(queue, self._of_key(left.work, holds=holds))
+        try:
+            data = await self.runner.packing.work(queue, self._of_key(left.work, holds=holds))
+        except (PayloadError, BlobStoreError) as error:
+            more = f"it can't be tried again, since what it was given can't be kept: {error}"
+            await evolve(self, work=left.work, frames=[]).bury(with_more(left.error, more))
+            return
         if holds and self.runner.held is not None:
             await self.runner.held.begin(self.work.key, self.results)
         self.results.wait(queue, left.delay, data)
