@@ -126,6 +126,7 @@ class Supervisor:
         while not self._signals and self._failure is None:
             child = await Child.start(self._order(loop, slot), self.source.folder)
             self._children[child.name] = child
+            self._tell(child)  # what came while it was started
             try:
                 status = await child.watch(self.observer)
             finally:
@@ -193,10 +194,14 @@ class Supervisor:
                 self._signals += 1
                 self.observer.draining()
                 for child in self._children.values():
-                    if self._signals == 1:
-                        child.drain()
-                    else:
-                        child.kill()
+                    self._tell(child)
+
+    def _tell(self, child: Child) -> None:
+        """Let a child drain, or end it, if the job is to end."""
+        if self._signals > 1:
+            child.kill()
+        elif self._signals or self._failure is not None:
+            child.drain()
 
     async def _report(self) -> None:
         while True:

@@ -36,7 +36,8 @@ class Jobs:
             record: JSON values.
         """
         data = orjson.dumps(record)
-        await self._connection.call("HSET", self._keys.jobs(), job, data, operation=f"write the record of job {job}")
+        operation = f"write the record of job {job}"
+        await self._connection.run_script("at_full", [self._keys.jobs()], ["HSET", job, data], operation)
 
     async def remove(self, *jobs: str) -> None:
         """Remove the records of jobs."""

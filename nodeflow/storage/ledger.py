@@ -59,7 +59,9 @@ class Ledger:
     async def begin(self, mark: str) -> int:
         """Make a mark one more, so that no hop which expects what it was before is done any more; what it is now."""
         operation = f"take over {mark} of job {self.job}"
-        return int(await self._connection.call("HINCRBY", self._keys.job(self.job), mark, 1, operation=operation))
+        return int(
+            await self._connection.run_script("at_full", [self._keys.job(self.job)], ["HINCRBY", mark, 1], operation)
+        )
 
     async def fields(self, name: str, fields: Sequence[str]) -> list[Any]:
         """The values of some fields of a hash of the job; None for one that isn't there.

@@ -89,9 +89,10 @@ class Link:
     async def unblock(self) -> None:
         """Let the commands that block in the server end now, so that what they may have taken can be put back."""
         for connection in pool_of(self.blocking).in_use():
-            if connection.client_id is not None:
+            number = getattr(connection, "client_id", None)  # there is none while it connects
+            if number is not None:
                 with suppress(Exception):
-                    await self.exchange(pack(("CLIENT", "UNBLOCK", connection.client_id)))
+                    await self.exchange(pack(("CLIENT", "UNBLOCK", number)))
 
     async def close(self) -> None:
         """Close all connections."""

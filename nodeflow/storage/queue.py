@@ -266,7 +266,7 @@ class QueueStore:
             await self._connection.call("DEL", key, operation=f"lift the bound of '{name}'")
         else:
             whole("max_length", max_length, 1)
-            await self._connection.call("SET", key, max_length, operation=f"bound '{name}'")
+            await self._connection.run_script("at_full", [key], ["SET", max_length], f"bound '{name}'")
 
     async def peek(self, name: str, start: int = 0, stop: int = 9) -> list[Any]:
         """Look at the values that wait, without taking them.

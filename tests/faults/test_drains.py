@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 import redis
@@ -181,3 +182,55 @@ def test_leases_that_find_no_room_come_back_in_their_order(project: Project) -> 
         client.delete(f"{{{project.token}}}:queue:out")
     assert [json.loads(data) for data in found if data != b"null"] == []
     assert len(found) == 40_000
+
+
+SLOW_STARTS = """
+    import anyio
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodeflow.engine.child import Child
+
+    start = Child.start
+
+    async def slowly(order, folder):
+        Path(f"starting {order.loop}").touch()
+        while not Path("go").exists():
+            await anyio.sleep(0.01)
+        return await start(order, folder)
+
+    Child.start = slowly
+
+    async def endless():
+        n = 0
+        while True:
+            yield n
+            await anyio.sleep(0.01)
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(endless)
+    with graph.loop("b"):
+        graph.add(lambda n: None, n, id="nothing")
+"""
+
+
+def test_a_signal_that_comes_while_processes_are_started_drains_them(project: Project) -> None:
+    project.write("flow.py", SLOW_STARTS)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        for loop in "ab":
+            eventually((project.folder / f"starting {loop}").exists, within=30, what=f"{loop} is being started")
+        supervisor.send_signal(signal.SIGTERM)
+        eventually(lambda: is_caught(supervisor.pid), within=10, what="the signal has come")
+        (project.folder / "go").touch()
+        output, errors = supervisor.communicate(timeout=20)
+    assert supervisor.returncode == 0, errors
+    assert "drained before the end" in output
+    with redis.Redis.from_url(project.url) as client:
+        client.delete(*client.keys(f"*{project.token}*"))
+
+
+def is_caught(process: int) -> bool:
+    """Whether no SIGTERM is pending for a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return not int(pending.split()[1], 16) >> (signal.SIGTERM - 1) & 1

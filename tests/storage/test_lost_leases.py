@@ -172,6 +172,17 @@ async def test_a_consumer_waits_at_a_full_server_too(server: Server) -> None:
         assert await store.queue.pop("jobs", timeout=0.2) is None
 
 
+async def test_a_job_goes_on_at_a_full_server_so_that_it_can_be_emptied(server: Server) -> None:
+    async with DataStore.from_url(server.url) as store, Redis(unix_socket_path=str(server.socket)) as client:
+        await store.queue.length("jobs")
+        await execute(client, "CONFIG SET maxmemory 1")
+        assert await store.ledger("job").begin("epoch") == 1
+        assert await store.ledger("job").begin("epoch") == 2
+        await store.jobs().put("job", {"id": "job"})
+        assert await store.jobs().list() == [{"id": "job"}]
+        await store.queue.bound("jobs", 10)
+
+
 async def test_an_envelope_that_others_have_spoilt_is_a_dead_letter_and_not_lost(
     store: DataStore, client: Redis
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import pytest
 from redis.asyncio import Redis
 
+from nodeflow.errors import StoreClosedError
 from nodeflow.storage import DataStore
 from tests.storage.looking import balanced, calls, values
 from tests.storage.servers import Server
@@ -225,3 +226,19 @@ async def test_a_lease_of_many_takes_what_is_there_while_others_wait(server: Ser
         await store.queue.push_many("jobs", range(500))
         async with store.queue.lease("jobs", 500) as found:
             assert values(found) == list(range(500))
+
+
+async def test_a_store_may_be_closed_at_any_turn_of_a_lease_that_begins(server_url: str, token: str) -> None:
+    for turns in range(40):
+        store = DataStore.from_url(server_url, prefix=f"{token}:")
+        await store.queue.length("jobs")
+        async with started(lease_one(store)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await store.close()
+
+
+async def lease_one(store: DataStore) -> None:
+    with suppress(StoreClosedError):
+        async with store.queue.lease("jobs"):
+            pytest.fail("there is nothing to lease")

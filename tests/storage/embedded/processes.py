@@ -34,6 +34,11 @@ def ask(folder: Path, command: str) -> str:
         return line.ask(command)
 
 
+def has_loaded(folder: Path) -> bool:
+    with Line(ServerPaths.of(folder).socket, timeout=5) as line:
+        return line.info("persistence")["loading"] == "0"
+
+
 def running(folder: Path) -> ServerStatus:
     found = status(folder)
     assert found is not None

@@ -16,6 +16,7 @@ from nodeflow.storage.embedded.client import Line
 from nodeflow.storage.embedded.locks import is_held
 from tests.storage.embedded.processes import (
     ask,
+    has_loaded,
     is_gone,
     kill_server,
     kill_watchdog,
@@ -81,6 +82,7 @@ def test_a_killed_server_comes_back_with_its_data(folder: Path) -> None:
     killed = kill_server(folder)
 
     eventually(lambda: new_server(folder, killed), 10, "watchdog started the server again")
+    eventually(lambda: has_loaded(folder), 10, "it has loaded its data")
     assert ask(folder, "GET fruit") == "pear"
 
 
