@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from attrs import evolve
+
 from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
 from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress, going_on_line
 from nodeflow.engine.jobbook import JobBook
@@ -195,8 +197,11 @@ class FlowEngine:
         return JobBook(self._finished, self._scoped)
 
     async def jobs(self) -> list[JobRecord]:
-        """The jobs of the graph, oldest first."""
-        return await self._book.all()
+        """The jobs of the graph, oldest first; of one that runs, what its nodes have done so far."""
+        return [
+            evolve(record, nodes=await self._book.counts(record.id)) if record.status is JobStatus.RUNNING else record
+            for record in await self._book.all()
+        ]
 
 
 class _Printer:

@@ -36,7 +36,8 @@ class Progress:
 
     Args:
         nodes: the counts of each node of the user's graph.
-        waiting: how many items lie in each channel, leased ones included.
+        waiting: how many items lie in each channel, and in each loop's own queue (`loop_…`) to be tried again; leased
+            ones included.
         seconds: since the job began.
     """
 

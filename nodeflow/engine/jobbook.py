@@ -8,12 +8,13 @@ from attrs import evolve, frozen
 
 from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
-from nodeflow.engine.job import JobStatus
+from nodeflow.engine.job import JobStatus, NodeCount
 from nodeflow.engine.marks import closed_mark, finished_mark
 from nodeflow.engine.plan import channels_of
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.reslotting import Reslotting
+from nodeflow.engine.results import done_count, failed_count, loop_queue
 from nodeflow.engine.state import state_hash
 from nodeflow.errors import BlobStoreError, JobError, PayloadError
 from nodeflow.graph import Graph, Kind
@@ -124,13 +125,28 @@ class JobBook:
             await Reslotting(self.store, record.id, loop).scatter(queues)
         return record
 
-    async def waiting(self) -> dict[str, int]:
-        """How many items lie in each channel that isn't empty, leased ones included."""
-        depths = {
-            name: await self._length(queues) + sum([await self.store.queue.leased(each) for each in queues])
-            for name, queues in Queues(self.graph).between.items()
+    async def counts(self, job: str) -> dict[str, NodeCount]:
+        """How many items each node of the user's has handled so far."""
+        marks = await self.store.ledger(job).read()
+        return {
+            spec.id: NodeCount(marks.get(done_count(spec.id), 0), marks.get(failed_count(spec.id), 0))
+            for spec in self.graph.nodes.values()
+            if spec.kind not in (Kind.READER, Kind.WRITER)
         }
+
+    async def waiting(self) -> dict[str, int]:
+        """How many items lie in each channel that isn't empty, and in each loop's own queue, to be tried again.
+
+        Those that are leased or delayed count, too.
+        """
+        queues = Queues(self.graph)
+        places = {**queues.between, **{loop_queue(loop): queues.own(loop) for loop in self.graph.loops}}
+        depths = {name: await self._depth(parts) for name, parts in places.items()}
         return {name: depth for name, depth in depths.items() if depth}
+
+    async def _depth(self, queues: list[str]) -> int:
+        tallies = [await self.store.queue.tally(queue) for queue in queues]
+        return sum(tally.waiting + tally.leased + tally.delayed for tally in tallies)
 
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""

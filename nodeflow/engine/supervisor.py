@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import anyio
@@ -14,13 +13,13 @@ from attrs import asdict, define, evolve, field
 
 from nodeflow.engine.child import Child
 from nodeflow.engine.claim import sole_supervisor
-from nodeflow.engine.job import JobResult, JobStatus, NodeCount, Observer, Progress
+from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.loading import GraphSource
 from nodeflow.engine.marks import closed_mark, committed_count
 from nodeflow.engine.process import STOPPED, Order
 from nodeflow.engine.records import JobRecord
-from nodeflow.engine.results import done_count, failed_count, refused_count
+from nodeflow.engine.results import refused_count
 from nodeflow.errors import JobError, LoopDiedError, NodeflowError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
@@ -55,7 +54,6 @@ class Supervisor:
     _record: JobRecord = field(init=False)
     _children: dict[str, Child] = field(factory=dict, init=False)
     _failure: JobError | None = field(default=None, init=False)
-    _deaths: int = field(default=0, init=False)
     _signals: int = field(default=0, init=False)
     _start: float = field(factory=time.monotonic, init=False)
 
@@ -138,7 +136,8 @@ class Supervisor:
             marks = await self.store.ledger(self._record.id).read()
             before, committed = committed, marks.get(committed_count(loop, slot), 0)
             deaths = 1 if committed > before else deaths + 1
-            self._deaths += 1
+            self._record = evolve(self._record, deaths=self._record.deaths + 1)
+            await self._book.write(self._record)
             if status == STOPPED or deaths >= self._most_deaths:
                 await self._give_up(child, status, deaths)
                 return
@@ -209,16 +208,8 @@ class Supervisor:
             await anyio.sleep(_PROGRESS_SECONDS)
 
     async def _progress(self) -> Progress:
-        counts = await self.store.ledger(self._record.id).read()
-        nodes = self._counts(counts)
+        nodes = await self._book.counts(self._record.id)
         return Progress(nodes=nodes, waiting=await self._book.waiting(), seconds=time.monotonic() - self._start)
-
-    def _counts(self, counts: Mapping[str, int]) -> dict[str, NodeCount]:
-        return {
-            spec.id: NodeCount(counts.get(done_count(spec.id), 0), counts.get(failed_count(spec.id), 0))
-            for spec in self.graph.nodes.values()
-            if spec.kind not in (Kind.READER, Kind.WRITER)
-        }
 
     async def _result(self) -> JobResult:
         progress = await self._progress()
@@ -248,7 +239,6 @@ class Supervisor:
             self._record,
             status=status,
             ended=datetime.now(UTC),
-            deaths=self._record.deaths + self._deaths,
             nodes=progress.nodes,
             why="" if self._failure is None else str(self._failure),
         )

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -328,3 +328,53 @@ def test_a_live_producer_goes_on_with_what_comes_and_with_what_was_under_way(pro
     values = {n for n, _ in found}
     assert values >= {0, 4, 5, 6, 39}  # what came before was committed or not when the process died
     assert found == [[n, k] for n in sorted(values) for k in range(30_000 if n == 5 else 2)]
+
+
+WAITING = """
+    from pathlib import Path
+    from nodeflow import Graph, Retry, node
+    from nodes import QueueWriter
+
+    def numbers():
+        yield from range(5)
+
+    @node(retry=Retry(times=3, backoff=600))
+    def work(n: int):
+        if n == 2:
+            Path("failed").touch()
+            raise OSError("not now")
+        return n
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        graph.add(QueueWriter("out"), graph.add(work, n))
+"""
+
+
+def test_what_is_to_be_tried_again_and_deaths_are_seen_at_once(project: Project) -> None:
+    project.write("flow.py", WAITING)
+
+    def job() -> dict[str, Any]:
+        (found,) = map(json.loads, project.run("jobs", "flow.py", "--json").stdout.splitlines())
+        return cast("dict[str, Any]", found)
+
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: job()["waiting"] == {"loop_b": 1}, within=30, what="one waits for its next attempt")
+        assert job()["nodes"]["work"] == [4, 0]
+        os.kill(loop_process(supervisor.pid, "b/0"), signal.SIGKILL)
+        eventually(lambda: job()["deaths"] == 1, within=20, what="the death is counted")
+        supervisor.send_signal(signal.SIGTERM)
+        output, _ = supervisor.communicate(timeout=20)
+    assert "items that still wait: 1 in loop_b" in output
+    with redis.Redis.from_url(project.url) as client:
+        client.delete(*client.keys(f"*{project.token}*"))
+
+
+def loop_process(supervisor: int, slot: str) -> int:
+    """The process of a slot, by what a list of processes shows."""
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if f"\0nodeflow:{slot}\0" in Path(f"/proc/{child}/cmdline").read_text():
+            return int(child)
+    raise LookupError(slot)
