@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,7 +70,7 @@ def dead_letters(
 
 def jobs(file: File, json: Json = False) -> None:
     """List the jobs of a graph, the last one last, and what waits where if that isn't done."""
-    records, waiting = with_engine(file, _known)
+    records, waiting, place = with_engine(file, _known)
     for record in records:
         left = waiting if record is records[-1] and record.status is not JobStatus.DONE else {}
         if json:
@@ -90,10 +90,16 @@ def jobs(file: File, json: Json = False) -> None:
             typer.echo("  " + " ".join(dict.fromkeys([lines[0], lines[-1]])))  # a traceback's first and last line
         if left:
             typer.echo("  waiting: " + ", ".join(f"{depth:,} in {queue}" for queue, depth in left.items()))
+    if not records and not json:
+        typer.echo(f"no jobs of {place}", err=True)
 
 
-async def _known(engine: FlowEngine) -> tuple[list[JobRecord], dict[str, int]]:
-    return await engine.jobs(), await engine.waiting()
+async def _known(engine: FlowEngine) -> tuple[list[JobRecord], dict[str, int], str]:
+    return await engine.jobs(), await engine.waiting(), engine.place
+
+
+async def _letters(engine: FlowEngine) -> tuple[list[dict[str, Any]], str]:
+    return await engine.dead_letters(), engine.place
 
 
 async def _requeued(letters: list[str] | None, engine: FlowEngine) -> tuple[int, int]:
@@ -103,7 +109,7 @@ async def _requeued(letters: list[str] | None, engine: FlowEngine) -> tuple[int,
 
 
 def _show_letters(file: str, *, json: bool) -> None:
-    letters = with_engine(file, lambda engine: engine.dead_letters())
+    letters, place = with_engine(file, _letters)
     for letter in letters:
         if json:
             typer.echo(as_json(letter))
@@ -117,7 +123,7 @@ def _show_letters(file: str, *, json: bool) -> None:
         why = letter["error"]["traceback"] or letter["error"]["message"]
         typer.echo("\n".join(f"  {line}" for line in why.splitlines()) + "\n")
     if not json:
-        typer.echo(plural(len(letters), "dead letter"), err=bool(letters))
+        typer.echo(f"{plural(len(letters), 'dead letter')} of {place}", err=bool(letters))
 
 
 def _last_line(result: JobResult, file: str) -> str:

@@ -56,6 +56,11 @@ class FlowEngine:
     ) -> None:
         await self.close()
 
+    @property
+    def place(self) -> str:
+        """Of which graph this is, and on which server, for messages."""
+        return f"graph {self.graph.name!r} on {self._store.connection.address}"
+
     async def close(self) -> None:
         """Close the store, if the engine opened it."""
         if self._owns_store:

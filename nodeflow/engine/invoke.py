@@ -52,10 +52,17 @@ class Nodes:
         """What nodes have pushed, encoded, and to which queue."""
         self._specs = list(specs)
         self._contexts = {spec.id: evolve(context, node=spec.id, loop=spec.loop) for spec in self._specs}
-        self._pushing = {node: evolve(context, push=self._push) for node, context in self._contexts.items()}
+        self._pushing = {spec.id: self._of_items(spec) for spec in self._specs}
         self._live = {spec.id: evolve(spec, target=_fresh(spec)) for spec in self._specs}
         self._limiters: dict[str, anyio.CapacityLimiter] = {}
         self._stack = AsyncExitStack()
+
+    def _of_items(self, spec: NodeSpec) -> Context:
+        context = evolve(self._contexts[spec.id], push=self._push)
+        if self.states is not None or spec.kind is Kind.NON_BLOCKING:
+            return context
+        why = f"loop {spec.loop!r} has several processes, and each would see a part of it: give the loop by="
+        return evolve(context, why_stateless=why)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

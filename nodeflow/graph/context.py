@@ -36,6 +36,9 @@ class Context:
     shard: int = 0
     shards: int = 1
     _state: MutableMapping[Any, Any] | None = field(default=None, repr=False, eq=False)
+    _why_stateless: str = field(
+        default="ctx.state is for execute, choose and finish of nodes that block", repr=False, eq=False
+    )
     _push: Callable[[str, Any], None] | None = field(default=None, repr=False, eq=False)
     _seek: Callable[[], int] | None = field(default=None, repr=False, eq=False)
 
@@ -64,10 +67,7 @@ class Context:
                 that has no `by=`.
         """
         if self._state is None:
-            raise UsageError(
-                f"node {self.node!r} has no state here: ctx.state is for execute, choose and finish of nodes that "
-                f"block; where there are several processes, loop {self.loop!r} needs by="
-            )
+            raise UsageError(f"node {self.node!r} has no state here: {self._why_stateless}")
         return self._state
 
     def push(self, queue: str, value: Any) -> None:

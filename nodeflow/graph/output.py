@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from attrs import field, frozen
 
@@ -29,6 +29,18 @@ class Output(Generic[R_co]):
     graph: Graph = field(repr=False)
     node: str
     of_branch: str | None = None
+
+    def __iter__(self) -> NoReturn:
+        """Refused: a node has one output, whatever it gives for an item.
+
+        Raises:
+            GraphError: always.
+        """
+        raise GraphError(
+            f"{self.node!r} has one output, which can't be unpacked: wire it as it is, and take what it gives apart in "
+            "the node behind it",
+            str(caller()),
+        )
 
     def branch(self, name: str) -> Output[R_co]:
         """One branch of a logical node; or that of a node's errors, as its `on_error=` names it.

@@ -70,15 +70,24 @@ def run_graph(graph: Graph, inputs: Mapping[str, Iterable[Any]] | None = None) -
 
     Raises:
         GraphInvalidError: the graph has problems, with all of them.
-        UsageError: `inputs` names a node that has inputs of its own, or none of the graph.
+        UsageError: `graph` is none; or `inputs` names a node that has inputs of its own or none of the graph, or has
+            no list of values for it.
         StoppedError: a node raised that shall stop the job.
     """
-    run = _Run(finished(graph), {node: list(values) for node, values in (inputs or {}).items()})
+    if not isinstance(graph, Graph):
+        raise UsageError(f"run_graph takes a Graph, not {graph!r}: import the one of your file")
+    run = _Run(finished(graph), {node: _values(node, values) for node, values in (inputs or {}).items()})
     declare_types(graph)
     if not _is_in_event_loop():  # outside of the `except`, so that errors of nodes don't name what is caught there
         return anyio.run(run.whole)
     with ThreadPoolExecutor(1) as elsewhere:  # a running event loop can't run another one
         return elsewhere.submit(anyio.run, run.whole).result()
+
+
+def _values(node: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise UsageError(f"inputs[{node!r}] must be a list of values, or the like, not {values!r}")
+    return list(values)
 
 
 def _is_in_event_loop() -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 
+from nodeflow.errors import GraphError, UsageError
 from nodeflow.graph import Context, Graph, LogicalNode, ProducerNode
 from nodeflow.testing import run_graph
 
@@ -58,3 +59,19 @@ def test_a_producer_that_gives_nothing_to_go_through_is_named() -> None:
     graph.add(Empty())
     with pytest.raises(TypeError, match=r"produce\(\) of node 'empty' \(.*\) gave NoneType: `yield` values"):
         run_graph(graph)
+
+
+def test_what_is_no_graph_and_what_are_no_values_is_said() -> None:
+    with pytest.raises(UsageError, match="takes a Graph, not 'flow.py'"):
+        run_graph(cast("Graph", "flow.py"))
+    graph = Graph("g")
+    graph.add(lambda: 1, id="one")
+    for values in (3, "abc", {"a": 1}):
+        with pytest.raises(UsageError, match=r"inputs\['one'\] must be a list of values"):
+            run_graph(graph, cast("Any", {"one": values}))
+
+
+def test_an_output_cannot_be_unpacked() -> None:
+    graph = Graph("g")
+    with pytest.raises(GraphError, match="'both' has one output, which can't be unpacked"):
+        _, _ = graph.add(lambda: (1, 2), id="both")

@@ -194,7 +194,8 @@ def test_there_is_no_state_where_each_process_would_see_a_part_of_it() -> None:
     with graph.loop("several", processes=2):
         graph.add(lambda n, ctx: ctx.state.update(n=n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
     (letter,) = run_graph(graph, {"jobs": [1]}).failed
-    assert "where there are several processes, loop 'several' needs by=" in letter["error"]["message"]
+    assert "no state here: loop 'several' has several processes" in letter["error"]["message"]
+    assert "give the loop by=" in letter["error"]["message"]
 
 
 def test_what_a_later_item_has_saved_is_not_saved_again_as_it_was_before() -> None:
