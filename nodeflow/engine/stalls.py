@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Container, Coroutine, Generator
 from functools import partial
 from types import CodeType, FrameType, coroutine
 from typing import Any
+
+from nodeflow.engine.traces import user_stack
 
 _LOOKS = 4
 """How often within the time allowed it is looked whether the process is held up."""
@@ -99,7 +100,7 @@ def _is_within(frame: FrameType | None, codes: Container[CodeType]) -> bool:
 
 
 def _give_up(frame: FrameType, seconds: float) -> None:
-    stack = "".join(traceback.format_stack(frame))
+    stack = user_stack(frame)
     text = f"a node held up its loop for {seconds:g} s, the stall_timeout of that, so its process is ended; it is at\n"
     print(text + stack, file=sys.stderr, flush=True)  # noqa: T201 - the supervisor reads it
     os.kill(os.getpid(), signal.SIGKILL)

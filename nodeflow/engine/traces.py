@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from itertools import dropwhile
+from types import FrameType
 
 from nodeflow.errors import NodeflowError
 from nodeflow.graph import is_users
@@ -23,6 +25,13 @@ def user_trace(error: BaseException) -> str:
         return "".join(summary.format_exception_only()).rstrip()
     summary.stack = traceback.StackSummary.from_list(frames[first or 0 :])
     return "".join(summary.format()).rstrip()
+
+
+def user_stack(frame: FrameType) -> str:
+    """Where a frame is, from the user's code that nodeflow has called on; the whole stack where there is none."""
+    frames = traceback.extract_stack(frame)
+    below = dropwhile(lambda each: not is_users(each.filename), dropwhile(lambda each: is_users(each.filename), frames))
+    return "".join(traceback.format_list(list(below) or frames))
 
 
 def safe_text(shown: Callable[[object], str], value: object) -> str:

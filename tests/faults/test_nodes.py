@@ -245,6 +245,7 @@ def test_a_node_that_blocks_its_process_fails_its_item(project: Project) -> None
     assert "9 items done, 1 failed" in done.stdout
     assert "a node held up its loop for 0.5 s" in done.stderr
     assert "time.sleep(60)" in done.stderr
+    assert "asyncio" not in done.stderr
     (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
     assert (letter["node"], letter["input"]) == ("work", {"queue_numbers_work_reader": {"value": 5}})
     discard(project)

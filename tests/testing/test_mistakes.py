@@ -62,7 +62,7 @@ def test_a_producer_that_gives_nothing_to_go_through_is_named() -> None:
 
 
 def test_what_is_no_graph_and_what_are_no_values_is_said() -> None:
-    with pytest.raises(UsageError, match="takes a Graph, not 'flow.py'"):
+    with pytest.raises(UsageError, match=r"takes a Graph, not 'flow\.py'"):
         run_graph(cast("Graph", "flow.py"))
     graph = Graph("g")
     graph.add(lambda: 1, id="one")
