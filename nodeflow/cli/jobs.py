@@ -9,7 +9,7 @@ import typer
 
 from nodeflow.cli.common import File, Json, as_json, plural, seconds_text, shortened, with_engine
 from nodeflow.cli.progress import reporting
-from nodeflow.engine import FlowEngine, JobRecord, JobResult, JobStatus
+from nodeflow.engine import FlowEngine, JobRecord, JobResult
 from nodeflow.errors import UsageError
 
 ITEMS_FAILED = 3
@@ -59,7 +59,7 @@ def dead_letters(
         count, left = with_engine(file, partial(_requeued, letters))
         typer.echo(f"requeued {plural(count, 'dead letter')}")
         if left:
-            typer.echo(f"{left:,} of earlier jobs stay: named by their ids, they go on in the last job", err=True)
+            typer.echo(f"{left:,} of other jobs stay: name those of one job by their ids, and it goes on", err=True)
         return
     if clear:
         count = with_engine(file, lambda engine: engine.clear_dead_letters())
@@ -69,10 +69,10 @@ def dead_letters(
 
 
 def jobs(file: File, json: Json = False) -> None:
-    """List the jobs of a graph, the last one last, and what waits where if that isn't done."""
+    """List the jobs of a graph, the last one last, and what waits where for one that isn't done."""
     records, waiting = with_engine(file, _known)
     for record in records:
-        left = waiting if record is records[-1] and record.status is not JobStatus.DONE else {}
+        left = {} if record.is_done else waiting
         if json:
             typer.echo(as_json(record.to_data() | {"waiting": left}))
             continue

@@ -20,6 +20,8 @@ class JobStatus(enum.StrEnum):
     STOPPED = "stopped"
     """A node has stopped it, or a process died again and again; the next run goes on with it."""
     DONE = "done"
+    REQUEUED = "requeued"
+    """It was done, and dead letters of it were requeued; the next run goes on with it."""
 
 
 @frozen
@@ -94,5 +96,6 @@ def going_on_line(job: str, status: JobStatus) -> str:
         JobStatus.DRAINED: "that was drained",
         JobStatus.STOPPED: "that was stopped",
         JobStatus.DONE: "of which dead letters were requeued",
+        JobStatus.REQUEUED: "of which dead letters were requeued",
     }
     return f"goes on with job {job}, {left[status]}; --fresh discards it instead"

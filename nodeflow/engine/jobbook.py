@@ -14,6 +14,7 @@ from nodeflow.engine.plan import channels_of
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.reslotting import Reslotting
+from nodeflow.engine.results import is_failure
 from nodeflow.engine.state import state_hash
 from nodeflow.errors import BlobStoreError, JobError, PayloadError
 from nodeflow.graph import Graph, Kind
@@ -42,6 +43,11 @@ class JobBook:
         """The records of the jobs, oldest first."""
         return [JobRecord.from_data(data) for data in await self.store.jobs().list()]
 
+    async def last(self) -> JobRecord | None:
+        """The job that a run goes on with if there is anything to do: the one that isn't done, else the last one."""
+        known = await self.all()
+        return next((record for record in known if not record.is_done), known[-1] if known else None)
+
     async def queues(self) -> Queues:
         """The queues of the graph, those of processes that there are no longer included: dead letters may lie there."""
         return Queues(self.graph, _most_slots(await self.all()))
@@ -51,7 +57,7 @@ class JobBook:
         await self.store.jobs().put(record.id, record.to_data())
 
     async def open(self, source: str) -> JobRecord:
-        """The job that a run works on: the last one, unless that is done and nothing of it requeued; else a new one.
+        """The job that a run works on: one that isn't done, or of which something is requeued; else a new one.
 
         Args:
             source: `FILE:name` of the graph.
@@ -60,13 +66,12 @@ class JobBook:
             JobError: a producer is in another number of processes than when the job began, or items wait for a node
                 that is gone.
         """
-        known = await self.all()
-        last = known[-1] if known else None
+        last = await self.last()
         requeued = await self._loops_with_work() if last is not None else set()
-        if last is not None and (last.status is not JobStatus.DONE or requeued):
+        if last is not None and (not last.is_done or requeued):
             self._check_shards(last)
             await self._check_queues(last)
-            if last.status is JobStatus.DONE:
+            if last.is_done or last.status is JobStatus.REQUEUED:
                 await self._open_again(last, requeued)
             record = await self._move_items(last.again(source))
         else:
@@ -137,32 +142,50 @@ class JobBook:
         await self._bound(None)
 
     async def discard(self) -> None:
-        """Remove all that jobs which are not done have left: what waits in queues, and their records."""
-        known = await self.all()
-        before = [name for record in known if record.status is not JobStatus.DONE for name in record.queues]
+        """Remove all that jobs which are not done have left: what waits in queues, and their records.
+
+        One that was done stays so; what was requeued of it is gone.
+        """
+        known = [record for record in await self.all() if not record.is_done]
+        before = [name for record in known for name in record.queues]
         for name in dict.fromkeys([*(await self.queues()).all, *before]):
             await self.store.queue.clear(name)
             await self.store.queue.clear_leases(name)
             await self.store.queue.bound(name, None)
         for record in known:
-            if record.status is not JobStatus.DONE:
+            if record.status is JobStatus.REQUEUED:
+                await self.write(evolve(record, status=JobStatus.DONE))
+            else:
                 await self._forget(record)
                 await self.store.jobs().remove(record.id)
 
+    async def reopen(self, job: str) -> None:
+        """Have the next run go on with a job, if that is done."""
+        for record in await self.all():
+            if record.id == job and record.is_done:
+                await self.write(evolve(record, status=JobStatus.REQUEUED))
+
     async def close(self, record: JobRecord) -> None:
-        """Write the record of a job that is done; what it needed is kept only as long as it has dead letters."""
+        """Write the record of a job that is done; what it needed is kept only as long as it may have dead letters."""
         await self.write(record)
+        if await self._loops_with_work():  # requeued when its loop had come to its end
+            await self.reopen(record.id)
         await self.tidy()
-        done = [each.id for each in await self.all() if each.status is JobStatus.DONE]
-        await self.store.jobs().remove(*done[:-_MOST_RECORDS])
 
     async def tidy(self) -> None:
-        """Forget what jobs that are done needed for their dead letters, when there are none any more."""
+        """Forget what jobs that are done needed for their dead letters, when there are none; and the oldest records."""
+        done = [record for record in await self.all() if record.is_done]
+        over = done[:-_MOST_RECORDS]
         if any([(await self.store.queue.tally(name)).dead for name in (await self.queues()).all]):
-            return
-        for record in await self.all():
-            if record.status is JobStatus.DONE:
-                await self._forget(record)
+            over = [record for record in over if not await self._has_failed(record)]
+            done = over
+        for record in done:
+            await self._forget(record)
+        await self.store.jobs().remove(*(record.id for record in over))
+
+    async def _has_failed(self, record: JobRecord) -> bool:
+        counts = await self.store.ledger(record.id).read()
+        return any(number and is_failure(name) for name, number in counts.items())
 
     async def _loops_with_work(self) -> set[str]:
         queues = await self.queues()

@@ -95,7 +95,7 @@ class LoopPlan:
 def channels_of(graph: Graph) -> dict[str, Channel]:
     """The channels of a finished graph, by queue."""
     found = {}
-    gathering = _before_gathering(graph, entries_of(graph.nodes.values()))
+    gathering = before_gathering(graph)
     for reader in graph.nodes.values():
         if reader.kind is not Kind.READER or not reader.edges:
             continue
@@ -121,9 +121,10 @@ def channels_of(graph: Graph) -> dict[str, Channel]:
     return found
 
 
-def _before_gathering(graph: Graph, entry_of: Mapping[str, str]) -> set[str]:
-    """The nodes behind which there is a join or a `Collect`."""
+def before_gathering(graph: Graph) -> set[str]:
+    """The nodes of a finished graph behind which there is a join or a `Collect`."""
     found: set[str] = set()
+    entry_of = entries_of(graph.nodes.values())
     for spec in reversed(list(graph.nodes.values())):
         gathers = spec.kind is Kind.COLLECT or (not spec.is_head and entry_of[spec.id] == spec.id)
         if spec.id in found or gathers:

@@ -32,6 +32,11 @@ def refused_count(loop: str) -> str:
     return f"refused:{loop}"
 
 
+def is_failure(count: str) -> bool:
+    """Whether a count is of items that failed, or could not be taken in."""
+    return count.startswith(("failed:", "refused:"))
+
+
 def loop_queue(loop: str) -> str:
     """The queue of the work that a loop has left for later; its dead letters are those of the loop."""
     return f"loop_{loop}"
