@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.engine.results import error_record
@@ -73,6 +73,11 @@ class Failure:
             return cls(again, record, Branches({options.error_branch: value}), None)
         return cls(again, record, Absent.FAILED, None)
 
+    @property
+    def next(self) -> Again:
+        """The node's next attempt; what is requeued from the dead letters has all of them before it."""
+        return evolve(self.again, attempt=self.again.attempt + 1 if self.delay is not None else 1)
+
     @classmethod
     def flying(cls, again: Again) -> Failure:
         """No failure yet: a node that is still at it."""
@@ -98,12 +103,14 @@ class Left:
         delay: in how many seconds; None when it goes to the dead letters.
         node: the node that raised, the first of them.
         error: what it raised, as it is kept.
+        attempt: how often it was tried.
     """
 
     work: Work
     delay: float | None
     node: str
     error: Mapping[str, Any]
+    attempt: int
 
 
 @frozen
@@ -153,14 +160,14 @@ class Place:
     def left(self, group: Sequence[Failure]) -> Left:
         """What is left to be done of a group, none of which is still at it."""
         delays = [each.delay for each in group if each.delay is not None]
-        again = [each.again for each in group if each.delay is not None or not delays]
         dead = [each for each in group if each.delay is None and delays]
         work = self.work(
-            tuple(_next(each, is_retry=bool(delays)) for each in again),
+            tuple(each.next for each in group if each.delay is not None or not delays),
             tuple(each.again for each in dead),
             tuple(each.error for each in dead),
         )
-        return Left(work, max(delays) if delays else None, group[0].again.node, group[0].error)
+        first = group[0]
+        return Left(work, max(delays) if delays else None, first.again.node, first.error, first.again.attempt)
 
     def work(
         self, run: tuple[Again, ...], dead: tuple[Again, ...] = (), errors: tuple[Mapping[str, Any], ...] = ()
@@ -179,12 +186,6 @@ class Place:
             dead=dead,
             errors=errors,
         )
-
-
-def _next(again: Again, *, is_retry: bool) -> Again:
-    """A node's next attempt; what was requeued from the dead letters has all of them before it."""
-    attempt = again.attempt + 1 if is_retry else 1
-    return Again(node=again.node, given=again.given, attempt=attempt, position=again.position)
 
 
 def _needed(stage: Stage, given: frozenset[str]) -> set[int]:

@@ -127,7 +127,8 @@ class Way:
             for each in lost:
                 await self._fail_unseen(each, outcomes, work.item)
             await self._stage(stage, outcomes, work.item, Reads(outcomes))
-        await self._keep(Left(evolve(work, run=(*work.run, *work.dead), dead=(), errors=()), None, node, error))
+        left = evolve(work, run=(*work.run, *work.dead), dead=(), errors=())
+        await self._keep(Left(left, None, node, error, self.attempt))
 
     async def _fail_unseen(self, node: str, outcomes: list[Outcome], item: str) -> None:
         outcomes[self.entry.places[node]] = Absent.FAILED
@@ -290,7 +291,8 @@ class Way:
         if not failure.is_left:
             return
         if frame.finishes:
-            await self._keep(Left(frame.left(self.entry, failure.again), failure.delay, step.spec.id, failure.error))
+            work, attempt = frame.left(self.entry, failure.next), failure.again.attempt
+            await self._keep(Left(work, failure.delay, step.spec.id, failure.error, attempt))
         else:
             await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes, frame.reads)
 
@@ -319,7 +321,8 @@ class Way:
 
     async def _keep(self, left: Left) -> None:
         if left.delay is None:
-            data = await self.runner.packing.letter(self._of_key(left.work), left.node, left.error)
+            work = self._of_key(left.work)
+            data = await self.runner.packing.letter(work, left.node, left.error, left.attempt)
             self.results.fail(left.node, data)
             return
         queue = self.runner.plan.own_queue(self.work.partition)
