@@ -153,7 +153,11 @@ class FlowEngine:
         return await self._letters.requeue(letters)
 
     async def clear_dead_letters(self) -> int:
-        """Remove the dead letters of the graph for good; how many there were."""
+        """Remove the dead letters of the graph for good; how many those were.
+
+        Where something waits for what they would give, it gets that as skipped: in their job, if that runs, or in the
+        next run. This is done for one job at a time, the one that isn't done or else the oldest: those of others stay.
+        """
         return await self._letters.clear()
 
     async def waiting(self) -> dict[str, int]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Any
 
 from attrs import evolve, frozen
 
 from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
+from nodeflow.engine.intake import check
 from nodeflow.engine.job import JobStatus
 from nodeflow.engine.marks import closed_mark, finished_mark
-from nodeflow.engine.plan import channels_of
+from nodeflow.engine.plan import LoopPlan, channels_of, plan_loop
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
+from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.reslotting import Reslotting
 from nodeflow.engine.results import is_failure
+from nodeflow.engine.stages import Entry
 from nodeflow.engine.state import state_hash
+from nodeflow.engine.work import Work
 from nodeflow.errors import BlobStoreError, JobError, PayloadError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore, joins_hash
@@ -195,25 +200,26 @@ class JobBook:
         return sum([await self.store.queue.length(queue) for queue in queues])
 
     async def _open_again(self, record: JobRecord, loops: set[str]) -> None:
-        """Let loops go on, and all that take from them; they finish again, but for one that only has that to do."""
+        """Let loops go on, and all that take from them; they finish again, but for one that has nothing new."""
         reached = set(_behind(self.graph, loops))
-        finish = {loop for loop in reached if not (loop in loops and await self._only_finishes(loop))}
+        finish = {loop for loop in reached if loop not in loops or await self._has_news(loop)}
         marks = [*map(closed_mark, reached), *map(finished_mark, finish)]
         await self.store.ledger(record.id).unmark(marks)
 
-    async def _only_finishes(self, loop: str) -> bool:
-        """Whether all that waits for a loop is dead letters of its `finish`."""
+    async def _has_news(self, loop: str) -> bool:
+        """Whether more waits for a loop than dead letters of its `finish`, or given up without one behind them."""
         queues = await self.queues()
         own = set(queues.own(loop))
         waiting = []
         for name in queues.of_loop(loop):
             if name not in own and await self.store.queue.length(name):
-                return False
+                return True
             try:
                 waiting += await self.store.queue.peek(name, 0, -1) if name in own else []
             except (PayloadError, BlobStoreError):  # the loop will say what is wrong with it
-                return False
-        return all(isinstance(value, Mapping) and value.get("finishes") for value in waiting)
+                return True
+        plan = plan_loop(self.graph, loop)
+        return any(_is_news(plan, value) for value in waiting)
 
     async def _forget(self, record: JobRecord) -> None:
         nodes, loops = self.graph.nodes.values(), self.graph.loops
@@ -229,6 +235,36 @@ def _most_slots(records: Iterable[JobRecord]) -> dict[str, int]:
         for loop, slots in record.slots.items():
             found[loop] = max(slots, found.get(loop, 0))
     return found
+
+
+def _is_news(plan: LoopPlan, value: Any) -> bool:
+    """Whether nodes may be called for what lies in a loop's own queue that have more to give when they finish again."""
+    try:
+        work = Work.from_data(value)
+        check(plan, work)
+    except (PayloadError, RefusedError):
+        return True
+    if not work.is_given_up:
+        return not work.finishes
+    called = _called_without(plan.entries[work.entry], work.unsettled)
+    return not work.finishes and any(spec.id in called for spec in plan.finishers)
+
+
+def _called_without(entry: Entry, nodes: Iterable[str]) -> set[str]:
+    """The nodes behind an entry that are called though some that they could take from give nothing."""
+    skipped = {entry.places[node] for node in nodes}
+    lost, new, called = frozenset(skipped), set(skipped), set()
+    for step in entry.stage.every_step():
+        taken = {place for _, place, _ in step.sources}
+        if step.place in lost or taken.isdisjoint(new):
+            continue
+        new.add(step.place)
+        needed = {place for port, place, _ in step.sources if port in step.spec.required}
+        if taken <= skipped or not needed.isdisjoint(skipped):
+            skipped.add(step.place)
+        else:
+            called.add(step.spec.id)
+    return called
 
 
 def _behind(graph: Graph, loops: set[str]) -> Iterable[str]:

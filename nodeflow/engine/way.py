@@ -68,7 +68,9 @@ class Way:
         work = self.work
         outcomes = self._known(work)
         try:
-            if work.finishes:
+            if work.is_given_up:
+                await self._give_up(work, outcomes)
+            elif work.finishes:
                 self._finish(work, outcomes)
             elif work.run or work.dead:
                 await self._again(work, outcomes)
@@ -121,22 +123,30 @@ class Way:
         if work.finishes:
             node = work.run[0].node
         else:
-            lost = {each.node for each in (*work.run, *work.dead)} or {self.entry.spec.id}
-            stage = self.entry.behind(work.level, frozenset(lost), included=False)
+            stage = await self._lose(work, outcomes, Absent.FAILED)
             node = work.run[0].node if work.run else next(stage.every_step(), self.entry).spec.id
-            for each in lost:
-                await self._fail_unseen(each, outcomes, work.item)
-            await self._stage(stage, outcomes, work.item, Reads(outcomes))
-        left = evolve(work, run=(*work.run, *work.dead), dead=(), errors=())
+        left = evolve(work, run=(*work.run, *work.dead), dead=(), errors=(), is_given_up=False)
         await self._keep(Left(left, None, node, error, self.attempt))
 
-    async def _fail_unseen(self, node: str, outcomes: list[Outcome], item: str) -> None:
-        outcomes[self.entry.places[node]] = Absent.FAILED
-        step = self.entry.steps.get(node)
-        if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
-            self._close(step, item, Absent.FAILED)
-        elif step is not None:
-            await self.steps.send(step, item, Absent.FAILED, {}, 1)
+    async def _lose(self, work: Work, outcomes: list[Outcome], outcome: Absent) -> Stage:
+        """Go on behind nodes that give nothing, or nothing more; what stands there."""
+        stage = self.entry.behind(work.level, frozenset(work.unsettled), included=False)
+        for node, number in work.unsettled.items():
+            outcomes[self.entry.places[node]] = outcome
+            step = self.entry.steps.get(node)
+            if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
+                self._close(step, work.item, outcome if outcome is Absent.FAILED else number)
+            elif step is not None:
+                await self.steps.send(step, work.item, outcome, {}, 1)
+        await self._stage(stage, outcomes, work.item, Reads(outcomes))
+        return stage
+
+    async def _give_up(self, work: Work, outcomes: list[Outcome]) -> None:
+        """Go on as if what failed had been skipped; the values that it gave before stay."""
+        if work.finishes:
+            self._close(self.entry.steps[work.run[0].node], work.item, work.run[0].position)
+        else:
+            await self._lose(work, outcomes, Absent.SKIPPED)
 
     def _known(self, work: Work) -> list[Outcome]:
         outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
@@ -274,8 +284,9 @@ class Way:
         await self._stage(frame.fan_out.stage, outcomes, item, Reads(outcomes, frame.reads))
 
     async def _break_off(self, frame: Frame, error: BaseException) -> None:
-        """A generator raised: the values before have gone on."""
+        """A generator raised: the values before have gone on, those too of an attempt that came further."""
         step = frame.fan_out.step
+        frame.number = max(frame.number, frame.skip)
         await self._broken_off(
             frame, self.steps.failure(step, frame.item, frame.given, error, frame.attempt, frame.number)
         )

@@ -190,6 +190,24 @@ def test_a_finish_that_fails_is_tried_as_often_as_its_node_says() -> None:
     assert (letter["node"], letter["attempt"]) == ("total", 4)
 
 
+def test_a_fan_out_that_fails_sooner_when_it_is_tried_again_gives_no_value_twice() -> None:
+    @node(retry=Retry(times=2), on_error="skip")
+    def fragile(n: int, ctx: Context) -> Iterator[int]:
+        if ctx.attempt == 2:
+            raise ValueError("at once")
+        yield from range(4 if ctx.attempt == 1 else 7)
+        raise ValueError("at last")
+
+    graph = Graph("g")
+    with graph.loop("a"):
+        many = graph.add(fragile, graph.add(lambda: 1, id="n"))
+    with graph.loop("b"):
+        graph.add(Collect(), graph.add(lambda k: k, many, id="same"))
+    run = run_graph(graph)
+    assert run["same"] == list(range(7))
+    assert run["collect"] == [list(range(7))]
+
+
 def test_retries_are_for_the_exceptions_that_they_name() -> None:
     assert len(run_graph(failing(retry=Retry(times=5, on=(KeyError,)))).failed) == 2
     assert len(run_graph(failing(retry=Retry(times=5, on=LookupError))).failed) == 2
