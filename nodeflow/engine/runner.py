@@ -84,7 +84,7 @@ class Runner:
             attempt: how often it was tried.
         """
         for work in works:
-            await self._way(work, results, attempt, None, None).bury(error)
+            await self._way(work, results, 1, None, None).bury(error, attempt)
 
     def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None, hand: Hand | None) -> Way:
         self.nodes.partition = work.partition

@@ -116,8 +116,8 @@ class Way:
             if frame.values is not None:
                 await frame.values.aclose()
 
-    async def bury(self, error: Mapping[str, Any]) -> None:
-        """Leave it for ever."""
+    async def bury(self, error: Mapping[str, Any], attempt: int) -> None:
+        """Leave it for ever, tried so often."""
         work = self.work
         outcomes = self._known(work)
         if work.finishes:
@@ -126,7 +126,7 @@ class Way:
             stage = await self._lose(work, outcomes, Absent.FAILED)
             node = work.run[0].node if work.run else next(stage.every_step(), self.entry).spec.id
         left = evolve(work, run=(*work.run, *work.dead), dead=(), errors=(), is_given_up=False)
-        await self._keep(Left(left, None, node, error, self.attempt))
+        await self._keep(Left(left, None, node, error, attempt))
 
     async def _lose(self, work: Work, outcomes: list[Outcome], outcome: Absent) -> Stage:
         """Go on behind nodes that give nothing, or nothing more; what stands there."""
