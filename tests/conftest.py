@@ -32,6 +32,7 @@ ON_ONE_SERVER = {
     "test_outage.py",
     "test_points.py",
     "test_random_graphs.py",
+    "test_removed_letters.py",
 }
 """Those of them that take long, and whose steps of the server others run on both."""
 

@@ -47,7 +47,9 @@ def dead_letters(
     requeue: Annotated[
         bool, typer.Option("--requeue", help="Let them go on at the node that raised, in this run or the next one.")
     ] = False,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all dead letters of the graph for good.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all for good; what waits for them goes on without.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show the items on which nodes raised, and where, and those that could not be read; or requeue them."""
@@ -59,20 +61,19 @@ def dead_letters(
         count, left = with_engine(file, partial(_requeued, letters))
         typer.echo(f"requeued {plural(count, 'dead letter')}")
         if left:
-            typer.echo(f"{left:,} of earlier jobs stay: named by their ids, they go on in the last job", err=True)
+            typer.echo(f"{left:,} of other jobs stay: name those of one job by their ids, and it goes on", err=True)
         return
     if clear:
-        count = with_engine(file, lambda engine: engine.clear_dead_letters())
-        typer.echo(f"removed {plural(count, 'dead letter')}")
+        _clear(file)
         return
     _show_letters(file, json=json)
 
 
 def jobs(file: File, json: Json = False) -> None:
-    """List the jobs of a graph, the last one last, and what waits where if that isn't done."""
+    """List the jobs of a graph, the last one last, and what waits where for one that isn't done."""
     records, waiting, place = with_engine(file, _known)
     for record in records:
-        left = waiting if record is records[-1] and record.status is not JobStatus.DONE else {}
+        left = {} if record.is_done else waiting
         if json:
             typer.echo(as_json(record.to_data() | {"waiting": left}))
             continue
@@ -100,6 +101,22 @@ async def _known(engine: FlowEngine) -> tuple[list[JobRecord], dict[str, int], s
 
 async def _letters(engine: FlowEngine) -> tuple[list[dict[str, Any]], str]:
     return await engine.dead_letters(), engine.place
+
+
+def _clear(file: str) -> None:
+    count, left, job = with_engine(file, _cleared)
+    typer.echo(f"removed {plural(count, 'dead letter')}")
+    if job:
+        typer.echo(f"the next run goes on with job {job}, where something waited for them", err=True)
+    if left:
+        typer.echo(f"{left:,} of other jobs stay: something waits for them, and one job goes on at a time", err=True)
+
+
+async def _cleared(engine: FlowEngine) -> tuple[int, int, str]:
+    """Remove dead letters: how many, how many were left, and the job that goes on without them."""
+    count = await engine.clear_dead_letters()
+    jobs = [record.id for record in await engine.jobs() if record.status is JobStatus.REQUEUED]
+    return count, len(await engine.dead_letters()), jobs[0] if jobs else ""
 
 
 async def _requeued(letters: list[str] | None, engine: FlowEngine) -> tuple[int, int]:

@@ -228,7 +228,7 @@ class Batch:
     async def _through(self, item: Item, works: Sequence[Work], results: Results, hand: Hand | None = None) -> None:
         if item.deaths >= self.worker.post.most_deaths:
             error = {"type": "Death", "message": f"{item.error}, {item.deaths} times", "traceback": ""}
-            await self.worker.runner.bury(works, results, error)
+            await self.worker.runner.bury(works, results, error, item.deaths)
         else:
             await self.worker.runner.run_each(works, results, item.attempt, self._flush_of(item, hand), hand)
 

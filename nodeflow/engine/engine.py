@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -13,13 +13,13 @@ from nodeflow.engine.development import Development, StepPlan, StepResult, Wante
 from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress, going_on_line
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.letters import Letters
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
 from nodeflow.engine.records import JobRecord
-from nodeflow.engine.results import foreign_letter, own_letter
 from nodeflow.engine.status import NodeStatus
 from nodeflow.engine.supervisor import Supervisor
-from nodeflow.errors import LoopDiedError, UsageError
+from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Graph, declare_types
 from nodeflow.storage import DataStore
 from nodeflow.values.blobs import Blob
@@ -140,62 +140,40 @@ class FlowEngine:
 
     async def dead_letters(self) -> list[dict[str, Any]]:
         """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
-        queue = self._scoped.queue
-        queues = await self._book.queues()
-        letters = [
-            own_letter(letter, loop)
-            for loop in self.graph.loops
-            for name in queues.own(loop)
-            for letter in await queue.dead_letters(name)
-        ]
-        letters += [
-            foreign_letter(letter, reader)
-            for reader in queues.readers
-            for name in {str(reader.target.queue), *queues.of_reader(reader)}
-            for letter in await queue.dead_letters(name)
-        ]
-        return sorted(letters, key=lambda letter: str(letter["at"]))
+        return [dict(letter.shown) for letter in await self._letters.all()]
 
     async def requeue(self, letters: Iterable[str] | None = None) -> int:
-        """Let the items of dead letters go on at the node that raised: in the job that runs, or in the next run.
+        """Let the items of dead letters go on at the node that raised: in their job if that runs, or in the next run.
 
         Args:
-            letters: which, by the id in `letter`; None for those of the last job, and what could not be read.
+            letters: which, by the id in `letter`, all of one job; None for those of the last job, or of the one that
+                isn't done, and what could not be read.
 
         Returns:
             how many those were.
 
         Raises:
-            UsageError: there is no such letter.
+            UsageError: there is no such letter, they are of several jobs, another job isn't done, or theirs is gone
+                with what they are a part of.
+            AlreadyRunningError: they are of a job that is done, and a run begins just now.
         """
-        if letters is None:
-            jobs = {"", *(record.id for record in (await self.jobs())[-1:])}
-            letters = [each["letter"] for each in await self.dead_letters() if each["job"] in jobs]
-        return await self._settle(self._scoped.queue.requeue, letters)
+        return await self._letters.requeue(letters)
 
     async def clear_dead_letters(self) -> int:
-        """Remove the dead letters of the graph for good; how many there were."""
-        count = await self._settle(self._scoped.queue.discard, None)
-        await self._book.tidy()
-        return count
+        """Remove the dead letters of the graph for good; how many those were.
 
-    async def _settle(
-        self, settle: Callable[[str, list[str] | None], Awaitable[int]], letters: Iterable[str] | None
-    ) -> int:
-        known_queues = await self._book.queues()
-        queues = list(dict.fromkeys([*known_queues.all, *(str(spec.target.queue) for spec in known_queues.readers)]))
-        if letters is None:
-            return sum([await settle(queue, None) for queue in queues])
-        wanted = list(letters)
-        known = {queue: [each.id for each in await self._scoped.queue.dead_letters(queue)] for queue in queues}
-        if unknown := set(wanted) - {each for ids in known.values() for each in ids}:
-            raise UsageError(f"no dead letter of graph {self.graph.name!r} has the id {sorted(unknown)[0]!r}")
-        lots = {queue: [each for each in ids if each in wanted] for queue, ids in known.items()}
-        return sum([await settle(queue, ids) for queue, ids in lots.items() if ids])
+        Where something waits for what they would give, it gets that as skipped: in their job, if that runs, or in the
+        next run. This is done for one job at a time, the one that isn't done or else the oldest: those of others stay.
+        """
+        return await self._letters.clear()
 
     async def waiting(self) -> dict[str, int]:
         """How many items lie in each channel that isn't empty, those that are at work included."""
         return await self._book.waiting()
+
+    @property
+    def _letters(self) -> Letters:
+        return Letters(self._finished, self._scoped)
 
     @property
     def _book(self) -> JobBook:

@@ -75,6 +75,13 @@ class Failure:
             return cls(again, record, Branches({options.error_branch: value}), None)
         return cls(again, record, Absent.FAILED, None)
 
+    @property
+    def next(self) -> Again:
+        """The node's next attempt; what is requeued from the dead letters has all of them before it."""
+        if self.is_held:
+            return self.again
+        return evolve(self.again, attempt=self.again.attempt + 1 if self.delay is not None else 1)
+
     @classmethod
     def flying(cls, again: Again) -> Failure:
         """No failure yet: a node that is still at it."""
@@ -105,12 +112,14 @@ class Left:
         delay: in how many seconds; None when it goes to the dead letters.
         node: the node that raised, the first of them.
         error: what it raised, as it is kept.
+        attempt: how often it was tried.
     """
 
     work: Work
     delay: float | None
     node: str
     error: Mapping[str, Any]
+    attempt: int
 
 
 @frozen
@@ -160,14 +169,14 @@ class Place:
     def left(self, group: Sequence[Failure]) -> Left:
         """What is left to be done of a group, none of which is still at it."""
         delays = [each.delay for each in group if each.delay is not None]
-        again = [_next(each, is_retry=bool(delays)) for each in group if each.delay is not None or not delays]
         dead = [each for each in group if each.delay is None and delays]
         work = self.work(
-            tuple(again),
+            tuple(each.next for each in group if each.delay is not None or not delays),
             tuple(each.again for each in dead),
             tuple(each.error for each in dead),
         )
-        return Left(work, max(delays) if delays else None, group[0].again.node, group[0].error)
+        first = group[0]
+        return Left(work, max(delays) if delays else None, first.again.node, first.error, first.again.attempt)
 
     def work(
         self, run: tuple[Again, ...], dead: tuple[Again, ...] = (), errors: tuple[Mapping[str, Any], ...] = ()
@@ -186,13 +195,6 @@ class Place:
             dead=dead,
             errors=errors,
         )
-
-
-def _next(failure: Failure, *, is_retry: bool) -> Again:
-    """A node's next attempt; what was requeued from the dead letters has all of them before it."""
-    if failure.is_held:
-        return failure.again
-    return evolve(failure.again, attempt=failure.again.attempt + 1 if is_retry else 1)
 
 
 def _needed(stage: Stage, given: frozenset[str]) -> set[int]:

@@ -67,7 +67,7 @@ class Intake:
         except (PayloadError, TypeError) as error:
             raise RefusedError(f"what was kept of how far it is can't be gone on with: {error}") from error
         for work in found:
-            self._check(work)
+            check(self.plan, work)
         return found
 
     def key(self, head: NodeSpec | None, item: Item) -> str:
@@ -108,7 +108,9 @@ class Intake:
             work = Work.from_data(item.value)
         except PayloadError as error:
             raise RefusedError(error.reason) from error
-        self._check(work)
+        check(self.plan, work)
+        if work.is_given_up:
+            return work
         if work.in_words:
             raise RefusedError("what the node was given could not be kept, so it can't run on it again")
         if work.run and not work.finishes and self.plan.nodes[work.run[0].node].is_head:
@@ -129,18 +131,6 @@ class Intake:
         if is_letter and not is_refused(item):
             results.count(failed_count(str(item.value.get("node"))), -1)
 
-    def _check(self, work: Work) -> None:
-        """Refuse what the graph has not, or no longer."""
-        entry = self.plan.entries.get(work.entry)
-        nodes = [work.entry, *work.level, *work.kept, *(each.node for each in (*work.run, *work.dead))]
-        missing = next((node for node in nodes if entry is None or node not in entry.places), None)
-        if missing is not None:
-            raise RefusedError(f"loop {self.plan.loop.name!r} has no node {missing!r} any more that this needs")
-        assert entry is not None
-        if entry.stage_at(work.level) is None:
-            node = work.run[0].node if work.run else work.entry
-            raise RefusedError(f"node {node!r} doesn't stand below {' and '.join(work.level)} any more")
-
     async def _of_notice(self, notice: Mapping[str, Any], results: Results) -> Work:
         node, item, state = str(notice["join"]), str(notice["item"]), notice["state"]
         entry = self.plan.entries.get(node)
@@ -150,7 +140,7 @@ class Intake:
             outcome = Absent.SKIPPED if state == "skipped" else Absent.FAILED
             given = [node] if entry.spec.kind is Kind.COLLECT else [edge.source for edge in entry.spec.edges.values()]
             if state == "skipped":
-                results.gathered.append((node, item, []))
+                results.gathered.append((node, item, self._parts(entry, int(notice["count"]))))
             return Work(item=item, entry=node, kept=dict.fromkeys(given, outcome))
         names = self._parts(entry, int(notice["count"]))
         try:
@@ -173,3 +163,20 @@ class Intake:
             return {node: outcome for part in outcomes for node, outcome in part.items()}
         found = [outcome for part in outcomes for outcome in part.values() if not isinstance(outcome, Absent)]
         return {entry.spec.id: [await each.read() if isinstance(each, RefValue) else each for each in found]}
+
+
+def check(plan: LoopPlan, work: Work) -> None:
+    """Refuse work that needs what a loop has not, or no longer.
+
+    Raises:
+        RefusedError: it does.
+    """
+    entry = plan.entries.get(work.entry)
+    nodes = [work.entry, *work.level, *work.kept, *(each.node for each in (*work.run, *work.dead))]
+    missing = next((node for node in nodes if entry is None or node not in entry.places), None)
+    if missing is not None:
+        raise RefusedError(f"loop {plan.loop.name!r} has no node {missing!r} any more that this needs")
+    assert entry is not None
+    if entry.stage_at(work.level) is None:
+        node = work.run[0].node if work.run else work.entry
+        raise RefusedError(f"node {node!r} doesn't stand below {' and '.join(work.level)} any more")

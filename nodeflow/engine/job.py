@@ -20,6 +20,9 @@ class JobStatus(enum.StrEnum):
     STOPPED = "stopped"
     """A node has stopped it, or a process died again and again; the next run goes on with it."""
     DONE = "done"
+    REQUEUED = "requeued"
+    """It was done, and dead letters of it were requeued, or removed though something waits for them; the next run goes
+    on with it."""
 
 
 @frozen
@@ -94,6 +97,7 @@ def going_on_line(job: str, status: JobStatus) -> str:
         JobStatus.RUNNING: "whose supervisor died",
         JobStatus.DRAINED: "that was drained",
         JobStatus.STOPPED: "that was stopped",
-        JobStatus.DONE: "of which dead letters were requeued",
+        JobStatus.DONE: "of which dead letters were requeued or removed",
+        JobStatus.REQUEUED: "of which dead letters were requeued or removed",
     }
     return f"goes on with job {job}, {left[status]}; --fresh discards it instead"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Any
 
 from attrs import evolve, frozen
 
 from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
+from nodeflow.engine.intake import check
 from nodeflow.engine.job import JobStatus, NodeCount
 from nodeflow.engine.marks import closed_mark, finished_mark
-from nodeflow.engine.plan import channels_of
+from nodeflow.engine.plan import LoopPlan, channels_of, plan_loop
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
+from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.reslotting import Reslotting
-from nodeflow.engine.results import done_count, failed_count, loop_queue
+from nodeflow.engine.results import done_count, failed_count, is_failure, loop_queue
+from nodeflow.engine.stages import Entry
 from nodeflow.engine.state import state_hash
+from nodeflow.engine.work import Work
 from nodeflow.errors import BlobStoreError, JobError, PayloadError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore, joins_hash
@@ -43,6 +48,11 @@ class JobBook:
         """The records of the jobs, oldest first."""
         return [JobRecord.from_data(data) for data in await self.store.jobs().list()]
 
+    async def last(self) -> JobRecord | None:
+        """The job that a run goes on with if there is anything to do: the one that isn't done, else the last one."""
+        known = await self.all()
+        return next((record for record in known if not record.is_done), known[-1] if known else None)
+
     async def queues(self) -> Queues:
         """The queues of the graph, those of processes that there are no longer included: dead letters may lie there."""
         return Queues(self.graph, _most_slots(await self.all()))
@@ -52,7 +62,7 @@ class JobBook:
         await self.store.jobs().put(record.id, record.to_data())
 
     async def open(self, source: str) -> JobRecord:
-        """The job that a run works on: the last one, unless that is done and nothing of it requeued; else a new one.
+        """The job that a run works on: one that isn't done, or of which something is requeued; else a new one.
 
         Args:
             source: `FILE:name` of the graph.
@@ -61,13 +71,12 @@ class JobBook:
             JobError: a producer is in another number of processes than when the job began, or items wait for a node
                 that is gone.
         """
-        known = await self.all()
-        last = known[-1] if known else None
+        last = await self.last()
         requeued = await self._loops_with_work() if last is not None else set()
-        if last is not None and (last.status is not JobStatus.DONE or requeued):
+        if last is not None and (not last.is_done or requeued):
             self._check_shards(last)
             await self._check_queues(last)
-            if last.status is JobStatus.DONE:
+            if last.is_done or last.status is JobStatus.REQUEUED:
                 await self._open_again(last, requeued)
             record = await self._move_items(last.again(source))
         else:
@@ -153,32 +162,50 @@ class JobBook:
         await self._bound(None)
 
     async def discard(self) -> None:
-        """Remove all that jobs which are not done have left: what waits in queues, and their records."""
-        known = await self.all()
-        before = [name for record in known if record.status is not JobStatus.DONE for name in record.queues]
+        """Remove all that jobs which are not done have left: what waits in queues, and their records.
+
+        One that was done stays so; what was requeued of it is gone.
+        """
+        known = [record for record in await self.all() if not record.is_done]
+        before = [name for record in known for name in record.queues]
         for name in dict.fromkeys([*(await self.queues()).all, *before]):
             await self.store.queue.clear(name)
             await self.store.queue.clear_leases(name)
             await self.store.queue.bound(name, None)
         for record in known:
-            if record.status is not JobStatus.DONE:
+            if record.status is JobStatus.REQUEUED:
+                await self.write(evolve(record, status=JobStatus.DONE))
+            else:
                 await self._forget(record)
                 await self.store.jobs().remove(record.id)
 
+    async def reopen(self, job: str) -> None:
+        """Have the next run go on with a job, if that is done."""
+        for record in await self.all():
+            if record.id == job and record.is_done:
+                await self.write(evolve(record, status=JobStatus.REQUEUED))
+
     async def close(self, record: JobRecord) -> None:
-        """Write the record of a job that is done; what it needed is kept only as long as it has dead letters."""
+        """Write the record of a job that is done; what it needed is kept only as long as it may have dead letters."""
         await self.write(record)
+        if await self._loops_with_work():  # requeued when its loop had come to its end
+            await self.reopen(record.id)
         await self.tidy()
-        done = [each.id for each in await self.all() if each.status is JobStatus.DONE]
-        await self.store.jobs().remove(*done[:-_MOST_RECORDS])
 
     async def tidy(self) -> None:
-        """Forget what jobs that are done needed for their dead letters, when there are none any more."""
+        """Forget what jobs that are done needed for their dead letters, when there are none; and the oldest records."""
+        done = [record for record in await self.all() if record.is_done]
+        over = done[:-_MOST_RECORDS]
         if any([(await self.store.queue.tally(name)).dead for name in (await self.queues()).all]):
-            return
-        for record in await self.all():
-            if record.status is JobStatus.DONE:
-                await self._forget(record)
+            over = [record for record in over if not await self._has_failed(record)]
+            done = over
+        for record in done:
+            await self._forget(record)
+        await self.store.jobs().remove(*(record.id for record in over))
+
+    async def _has_failed(self, record: JobRecord) -> bool:
+        counts = await self.store.ledger(record.id).read()
+        return any(number and is_failure(name) for name, number in counts.items())
 
     async def _loops_with_work(self) -> set[str]:
         queues = await self.queues()
@@ -188,25 +215,26 @@ class JobBook:
         return sum([await self.store.queue.length(queue) for queue in queues])
 
     async def _open_again(self, record: JobRecord, loops: set[str]) -> None:
-        """Let loops go on, and all that take from them; they finish again, but for one that only has that to do."""
+        """Let loops go on, and all that take from them; they finish again, but for one that has nothing new."""
         reached = set(_behind(self.graph, loops))
-        finish = {loop for loop in reached if not (loop in loops and await self._only_finishes(loop))}
+        finish = {loop for loop in reached if loop not in loops or await self._has_news(loop)}
         marks = [*map(closed_mark, reached), *map(finished_mark, finish)]
         await self.store.ledger(record.id).unmark(marks)
 
-    async def _only_finishes(self, loop: str) -> bool:
-        """Whether all that waits for a loop is dead letters of its `finish`."""
+    async def _has_news(self, loop: str) -> bool:
+        """Whether more waits for a loop than dead letters of its `finish`, or given up without one behind them."""
         queues = await self.queues()
         own = set(queues.own(loop))
         waiting = []
         for name in queues.of_loop(loop):
             if name not in own and await self.store.queue.length(name):
-                return False
+                return True
             try:
                 waiting += await self.store.queue.peek(name, 0, -1) if name in own else []
             except (PayloadError, BlobStoreError):  # the loop will say what is wrong with it
-                return False
-        return all(isinstance(value, Mapping) and value.get("finishes") for value in waiting)
+                return True
+        plan = plan_loop(self.graph, loop)
+        return any(_is_news(plan, value) for value in waiting)
 
     async def _forget(self, record: JobRecord) -> None:
         nodes, loops = self.graph.nodes.values(), self.graph.loops
@@ -222,6 +250,36 @@ def _most_slots(records: Iterable[JobRecord]) -> dict[str, int]:
         for loop, slots in record.slots.items():
             found[loop] = max(slots, found.get(loop, 0))
     return found
+
+
+def _is_news(plan: LoopPlan, value: Any) -> bool:
+    """Whether nodes may be called for what lies in a loop's own queue that have more to give when they finish again."""
+    try:
+        work = Work.from_data(value)
+        check(plan, work)
+    except (PayloadError, RefusedError):
+        return True
+    if not work.is_given_up:
+        return not work.finishes
+    called = _called_without(plan.entries[work.entry], work.unsettled)
+    return not work.finishes and any(spec.id in called for spec in plan.finishers)
+
+
+def _called_without(entry: Entry, nodes: Iterable[str]) -> set[str]:
+    """The nodes behind an entry that are called though some that they could take from give nothing."""
+    skipped = {entry.places[node] for node in nodes}
+    lost, new, called = frozenset(skipped), set(skipped), set()
+    for step in entry.stage.every_step():
+        taken = {place for _, place, _ in step.sources}
+        if step.place in lost or taken.isdisjoint(new):
+            continue
+        new.add(step.place)
+        needed = {place for port, place, _ in step.sources if port in step.spec.required}
+        if taken <= skipped or not needed.isdisjoint(skipped):
+            skipped.add(step.place)
+        else:
+            called.add(step.spec.id)
+    return called
 
 
 def _behind(graph: Graph, loops: set[str]) -> Iterable[str]:

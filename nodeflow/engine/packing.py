@@ -140,12 +140,12 @@ class Packing:
         """What is pushed to a queue that other programs read, of a value that is encoded already; as `push`."""
         return await self.store.prepare(queue, Encoded(data))
 
-    async def letter(self, work: Work, node: str, error: Mapping[str, Any]) -> bytes:
+    async def letter(self, work: Work, node: str, error: Mapping[str, Any], attempt: int) -> bytes:
         """The dead letter of an item on which a node raised; what can't be kept of its input stands there in words."""
         for strict in (True, False):
             try:
                 kept = await self.kept_work(work) if strict else _work_in_words(work)
-                letter = dead_letter(kept.to_data(), node, error, loop=self.loop, job=self.job)
+                letter = dead_letter(kept.to_data(), node, error, attempt, loop=self.loop, job=self.job)
                 return await self.store.prepare(loop_queue(self.loop), letter)
             except (PayloadError, BlobStoreError) as failure:
                 last: Exception = failure

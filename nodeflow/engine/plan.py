@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from attrs import frozen
@@ -10,7 +10,7 @@ from attrs import frozen
 from nodeflow.engine.partitioning import Partitioning, slot_queue
 from nodeflow.engine.results import loop_queue
 from nodeflow.engine.stages import Channel, Entry, FanOut, Join, Part, Stage, Step, Write
-from nodeflow.graph import Graph, Kind, Loop, NodeSpec, entries_of, known_branches, lineages
+from nodeflow.graph import Graph, Kind, Loop, NodeSpec, below, entries_of, known_branches, lineages
 
 
 @frozen(eq=False)
@@ -95,7 +95,7 @@ class LoopPlan:
 def channels_of(graph: Graph) -> dict[str, Channel]:
     """The channels of a finished graph, by queue."""
     found = {}
-    gathering = _before_gathering(graph, entries_of(graph.nodes.values()))
+    gathering = before_gathering(graph)
     for reader in graph.nodes.values():
         if reader.kind is not Kind.READER or not reader.edges:
             continue
@@ -121,14 +121,35 @@ def channels_of(graph: Graph) -> dict[str, Channel]:
     return found
 
 
-def _before_gathering(graph: Graph, entry_of: Mapping[str, str]) -> set[str]:
-    """The nodes behind which there is a join or a `Collect`."""
+def before_gathering(graph: Graph) -> set[str]:
+    """The nodes of a finished graph behind which there is a join or a `Collect`."""
     found: set[str] = set()
+    entry_of = entries_of(graph.nodes.values())
     for spec in reversed(list(graph.nodes.values())):
-        gathers = spec.kind is Kind.COLLECT or (not spec.is_head and entry_of[spec.id] == spec.id)
-        if spec.id in found or gathers:
+        if spec.id in found or _gathers(spec, entry_of):
             found |= {edge.source for edge in spec.edges.values()}
     return found
+
+
+def waits_for(graph: Graph, nodes: Iterable[str]) -> bool:
+    """Whether there is a join or a `Collect` in a finished graph that waits when these nodes have failed on an item."""
+    entry_of, lineage_of = entries_of(graph.nodes.values()), lineages(graph.nodes)
+    failed = set(nodes)
+    for spec in graph.nodes.values():
+        sources = [edge.source for edge in spec.edges.values()]
+        if failed.isdisjoint(sources):
+            continue
+        if not _gathers(spec, entry_of):
+            failed.add(spec.id)
+        elif spec.kind is not Kind.COLLECT or spec.target.missing != "skip":
+            return True
+        elif not failed.isdisjoint((below(graph.nodes[sources[0]], lineage_of) or ())[-1:]):
+            return True  # nobody says how many there are
+    return False
+
+
+def _gathers(spec: NodeSpec, entry_of: Mapping[str, str]) -> bool:
+    return spec.kind is Kind.COLLECT or (not spec.is_head and entry_of[spec.id] == spec.id)
 
 
 def plan_loop(graph: Graph, loop: str) -> LoopPlan:

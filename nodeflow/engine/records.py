@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,6 +13,14 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from nodeflow.engine.job import JobStatus, NodeCount
+
+_ITEM_OF_JOB = re.compile(r"(\d{8}T\d{6}-[0-9a-f]{6})\.")
+
+
+def job_of_item(item: str) -> str:
+    """The job whose producer an item came from; empty for what other programs pushed."""
+    found = _ITEM_OF_JOB.match(item)
+    return found[1] if found is not None else ""
 
 
 @frozen(kw_only=True)
@@ -51,6 +60,11 @@ class JobRecord:
     shards: Mapping[str, int] = field(factory=dict)
     slots: Mapping[str, int] = field(factory=dict)
     queues: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to be done."""
+        return self.status is JobStatus.DONE
 
     @property
     def is_interrupted(self) -> bool:

@@ -32,6 +32,11 @@ def refused_count(loop: str) -> str:
     return f"refused:{loop}"
 
 
+def is_failure(count: str) -> bool:
+    """Whether a count is of items that failed, or could not be taken in."""
+    return count.startswith(("failed:", "refused:"))
+
+
 def loop_queue(loop: str) -> str:
     """The queue of the work that a loop has left for later; its dead letters are those of the loop."""
     return f"loop_{loop}"
@@ -196,13 +201,16 @@ def enveloped(channel: Channel | None, item_id: str, outcome: Outcome) -> Any:
     return {"id": item_id, **kept_outcome(outcome)}
 
 
-def dead_letter(work: dict[str, Any], node: str, error: Mapping[str, Any], *, loop: str, job: str) -> dict[str, Any]:
+def dead_letter(
+    work: dict[str, Any], node: str, error: Mapping[str, Any], attempt: int, *, loop: str, job: str
+) -> dict[str, Any]:
     """The record of an item on which a node raised, from which it can be gone on with.
 
     Args:
         work: what is left to be done, as it is kept.
         node: the node.
         error: what it raised, as it is kept.
+        attempt: how often it was tried.
         loop: the name of its loop.
         job: the job's id.
     """
@@ -211,6 +219,7 @@ def dead_letter(work: dict[str, Any], node: str, error: Mapping[str, Any], *, lo
         "node": node,
         "loop": loop,
         "job": job,
+        "attempt": attempt,
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "error": dict(error),
     }
@@ -283,7 +292,7 @@ def shown_letter(data: Mapping[str, Any], refused: str = "") -> dict[str, Any]:
         "node": data["node"],
         "loop": data["loop"],
         "job": data["job"],
-        "attempt": first.get("attempt", 1),
+        "attempt": data.get("attempt", 1),
         "at": data["at"],
         "input": first.get("input", {}) if first else data["kept"],
         "error": error,

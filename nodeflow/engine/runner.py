@@ -74,16 +74,17 @@ class Runner:
         """As `run`, of an item some nodes behind whose head are done with it."""
         await self._way(work, results, 1, None, None).go_on(stray)
 
-    async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any]) -> None:
+    async def bury(self, works: Sequence[Work], results: Results, error: Mapping[str, Any], attempt: int) -> None:
         """Put what is left of an item into the dead letters without trying it, and tell those who wait for it.
 
         Args:
             works: what is left.
             results: what came of it is added to these.
             error: why, as it is kept.
+            attempt: how often it was tried.
         """
         for work in works:
-            await self._way(work, results, 1, None, None).bury(error)
+            await self._way(work, results, 1, None, None).bury(error, attempt)
 
     def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None, hand: Hand | None) -> Way:
         self.nodes.partition = work.partition

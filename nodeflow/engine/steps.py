@@ -16,7 +16,7 @@ from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import no_generator, no_stray_cancellation, nodes_error
-from nodeflow.engine.results import Results, done_count, with_more
+from nodeflow.engine.results import Given, Results, done_count, with_more
 from nodeflow.engine.rows import Pack
 from nodeflow.engine.stages import Stage, Step, Write
 from nodeflow.engine.stalls import limited, waited
@@ -253,6 +253,11 @@ class Steps:
             outcomes[step.place] = failure.outcome
         self.runner.nodes.pushed.extend(landed.pushed)
         return await self._conclude(step, outcomes, item, landed.given, landed.attempt, failure)
+
+    def close(self, step: Step, item: str, number: int | Absent) -> None:
+        """Tell those who gather a generator's values how many there are."""
+        for join in step.closes:
+            self.results.give(Given(join, item, count=number))
 
     async def remember(self, spec: NodeSpec) -> None:
         """Have the hop save what a node remembers, and push what it has pushed.

@@ -15,7 +15,7 @@ from nodeflow.engine.flights import Flight, Landed
 from nodeflow.engine.frame import Frame
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.results import Given, Results, done_count, error_record, with_more
-from nodeflow.engine.stages import Entry, FanOut, Part, Stage, Step
+from nodeflow.engine.stages import Entry, FanOut, Part, Stage
 from nodeflow.engine.steps import Steps
 from nodeflow.engine.work import Again, Work
 from nodeflow.errors import BlobStoreError, PayloadError
@@ -69,7 +69,9 @@ class Way:
         work = self.work
         outcomes = self._known(work)
         try:
-            if work.finishes:
+            if work.is_given_up:
+                await self._give_up(work, outcomes)
+            elif work.finishes:
                 self._finish(work, outcomes)
             elif work.run or work.dead:
                 await self._again(work, outcomes)
@@ -117,28 +119,37 @@ class Way:
             if frame.values is not None:
                 await frame.values.aclose()
 
-    async def bury(self, error: Mapping[str, Any]) -> None:
-        """Leave it for ever."""
+    async def bury(self, error: Mapping[str, Any], attempt: int) -> None:
+        """Leave it for ever, tried so often."""
         work = self.work
         outcomes = self._known(work)
         if work.finishes:
             node = work.run[0].node
         else:
-            lost = {each.node for each in (*work.run, *work.dead)} or {self.entry.spec.id}
-            stage = self.entry.behind(work.level, frozenset(), frozenset(lost))
+            stage = await self._lose(work, outcomes, Absent.FAILED)
             node = work.run[0].node if work.run else next(stage.every_step(), self.entry).spec.id
-            for each in lost:
-                await self._fail_unseen(each, outcomes, work.item)
-            await self._stage(stage, outcomes, work.item, Reads(outcomes))
-        await self._keep(Left(evolve(work, run=(*work.run, *work.dead), dead=(), errors=()), None, node, error))
+        left = evolve(work, run=(*work.run, *work.dead), dead=(), errors=(), is_given_up=False)
+        await self._keep(Left(left, None, node, error, attempt))
 
-    async def _fail_unseen(self, node: str, outcomes: list[Outcome], item: str) -> None:
-        outcomes[self.entry.places[node]] = Absent.FAILED
-        step = self.entry.steps.get(node)
-        if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
-            self._close(step, item, Absent.FAILED)
-        elif step is not None:
-            await self.steps.send(step, item, Absent.FAILED, {}, 1)
+    async def _lose(self, work: Work, outcomes: list[Outcome], outcome: Absent) -> Stage:
+        """Go on behind nodes that give nothing, or nothing more; what stands there."""
+        stage = self.entry.behind(work.level, frozenset(), frozenset(work.unsettled))
+        for node, number in work.unsettled.items():
+            outcomes[self.entry.places[node]] = outcome
+            step = self.entry.steps.get(node)
+            if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
+                self.steps.close(step, work.item, outcome if outcome is Absent.FAILED else number)
+            elif step is not None:
+                await self.steps.send(step, work.item, outcome, {}, 1)
+        await self._stage(stage, outcomes, work.item, Reads(outcomes))
+        return stage
+
+    async def _give_up(self, work: Work, outcomes: list[Outcome]) -> None:
+        """Go on as if what failed had been skipped; the values that it gave before stay."""
+        if work.finishes:
+            self.steps.close(self.entry.steps[work.run[0].node], work.item, work.run[0].position)
+        else:
+            await self._lose(work, outcomes, Absent.SKIPPED)
 
     def _known(self, work: Work) -> list[Outcome]:
         outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
@@ -217,7 +228,7 @@ class Way:
         except (PayloadError, BlobStoreError) as error:
             work = Work(item=item, entry=self.entry.spec.id, level=level, kept=found)
             why = with_more(error_record(error), f"so it can't be kept for {part.join.node!r}")
-            await self._keep(Left(work, None, part.sources[0][0], why))
+            await self._keep(Left(work, None, part.sources[0][0], why, 1))
         self.results.give(Given(part.join, record, name, data))
 
     def _frame(
@@ -229,7 +240,7 @@ class Way:
         if isinstance(given, Absent):
             outcomes[step.place] = given
             if given is not Absent.WAITING and fan_out.is_needed:
-                self._close(step, item, given)
+                self.steps.close(step, item, given)
             return None
         if fan_out.is_needed and any(outcomes[place] is Absent.WAITING for place in fan_out.outer):
             outcomes[step.place] = Absent.WAITING
@@ -256,7 +267,7 @@ class Way:
         if value is _END:
             self.frames.remove(frame)
             if frame.fan_out.is_needed:
-                self._close(step, frame.item, frame.number)
+                self.steps.close(step, frame.item, frame.number)
                 self.results.count(done_count(step.spec.id), 0 if frame.finishes else 1)
             return
         frame.number += 1
@@ -283,7 +294,7 @@ class Way:
         if isinstance(found, Absent):
             self.frames.remove(frame)
             if frame.fan_out.is_needed:
-                self._close(frame.fan_out.step, frame.item, found)
+                self.steps.close(frame.fan_out.step, frame.item, found)
             return False
         frame.values = self.runner.nodes.fan_out(spec, found[1], frame.item, frame.attempt + self.attempt - 1)
         return True
@@ -301,8 +312,9 @@ class Way:
         await self._stage(frame.fan_out.stage, outcomes, item, Reads(outcomes, frame.reads))
 
     async def _break_off(self, frame: Frame, error: BaseException) -> None:
-        """A generator raised: the values before have gone on."""
+        """A generator raised: the values before have gone on, those too of an attempt that came further."""
         step = frame.fan_out.step
+        frame.number = max(frame.number, frame.skip)
         await self._broken_off(
             frame, self.steps.failure(step, frame.item, frame.given, error, frame.attempt, frame.number)
         )
@@ -314,18 +326,14 @@ class Way:
             await frame.values.aclose()
         frame.outcomes[step.place] = failure.outcome
         if failure.outcome is not Absent.WAITING and frame.fan_out.is_needed:
-            self._close(step, frame.item, frame.number if not failure.is_left else Absent.FAILED)
+            self.steps.close(step, frame.item, frame.number if not failure.is_left else Absent.FAILED)
         if not failure.is_left:
             return
         if frame.finishes:
-            await self._keep(Left(frame.left(self.entry, failure.again), failure.delay, step.spec.id, failure.error))
+            work, attempt = frame.left(self.entry, failure.next), failure.again.attempt
+            await self._keep(Left(work, failure.delay, step.spec.id, failure.error, attempt))
         else:
             await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes, frame.reads)
-
-    def _close(self, step: Step, item: str, number: int | Absent) -> None:
-        """Tell those who gather a generator's values how many there are."""
-        for join in step.closes:
-            self.results.give(Given(join, item, count=number))
 
     async def _leave(
         self,
@@ -347,7 +355,8 @@ class Way:
 
     async def _keep(self, left: Left) -> None:
         if left.delay is None:
-            data = await self.runner.packing.letter(self._of_key(left.work), left.node, left.error)
+            work = self._of_key(left.work)
+            data = await self.runner.packing.letter(work, left.node, left.error, left.attempt)
             self.results.fail(left.node, data)
             return
         queue = self.runner.plan.own_queue(self.work.partition)
@@ -356,7 +365,7 @@ class Way:
             data = await self.runner.packing.work(queue, self._of_key(left.work, holds=holds))
         except (PayloadError, BlobStoreError) as error:
             more = f"it can't be tried again, since what it was given can't be kept: {error}"
-            await evolve(self, work=left.work, frames=[]).bury(with_more(left.error, more))
+            await evolve(self, work=left.work, frames=[]).bury(with_more(left.error, more), left.attempt)
             return
         if holds and self.runner.held is not None:
             await self.runner.held.begin(self.work.key, self.results)

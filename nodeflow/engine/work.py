@@ -59,6 +59,7 @@ class Work:
         key: its key, as JSON, in a loop with `by=`; empty for what has none.
         partition: in which partition it is.
         holds: whether later items of its key wait for it: it is tried again before them.
+        is_given_up: whether the nodes that run or have failed are not tried again, but count as skipped.
     """
 
     item: str
@@ -73,6 +74,12 @@ class Work:
     key: str = ""
     partition: int = 0
     holds: bool = False
+    is_given_up: bool = False
+
+    @property
+    def unsettled(self) -> Mapping[str, int]:
+        """The nodes that gave nothing, or not all, each with how many of its values have gone on."""
+        return {each.node: each.position for each in (*self.run, *self.dead)} or {self.entry: 0}
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""
@@ -89,6 +96,7 @@ class Work:
             "key": self.key,
             "partition": self.partition,
             "holds": self.holds,
+            **({"given_up": True} if self.is_given_up else {}),
         }
 
     @classmethod
@@ -112,6 +120,7 @@ class Work:
                 key=str(data["key"]),
                 partition=int(data["partition"]),
                 holds=bool(data["holds"]),
+                is_given_up=bool(data.get("given_up")),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise PayloadError("$", f"this is no work of a graph that could be gone on with ({error!r})") from error

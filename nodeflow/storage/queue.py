@@ -323,7 +323,7 @@ class QueueStore:
         """
         return await read_letters(self._connection, self._keys, self._payloads, name, start, stop)
 
-    async def requeue(self, name: str, ids: Iterable[str] | None = None) -> int:
+    async def requeue(self, name: str, ids: Iterable[str] | Mapping[str, bytes] | None = None) -> int:
         """Put dead letters back in front of what waits, whatever the queue's bound; how many those were.
 
         They are delivered one at a time, as `attempt` 1 again, with the error that they died of; and an item goes to
@@ -331,7 +331,7 @@ class QueueStore:
 
         Args:
             name: the queue's name.
-            ids: `DeadLetter.id` of each; None means all.
+            ids: `DeadLetter.id` of each, or by it what goes on in its place, as prepared; None means all.
 
         Raises:
             UsageError: one of them is no dead letter; nothing was changed.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nodeflow.engine.evaluation import Absent
 from nodeflow.engine.intake import Intake
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import plan_loop
@@ -15,10 +16,15 @@ from nodeflow.engine.work import Again, Work
 from nodeflow.graph import Graph
 from nodeflow.storage import Item
 from nodeflow.testing.memory import Records
+from nodes import Collect
 
 
 def numbers() -> Iterator[int]:
     yield 1
+
+
+def numbers_upto(n: int) -> Iterator[int]:
+    yield from range(n)
 
 
 def same(n: int) -> int:
@@ -51,3 +57,22 @@ async def test_what_a_head_gave_and_nobody_kept_is_refused(intake: Intake, times
 async def test_what_is_no_work_is_refused(intake: Intake, works: object) -> None:
     with pytest.raises(RefusedError, match="can't be gone on with"):
         intake.left(works, None, Results())
+
+
+@pytest.mark.parametrize("in_words", [True, False])
+async def test_what_is_given_up_needs_nothing_that_it_was_given(intake: Intake, in_words: bool) -> None:
+    run = (Again(node="numbers", given={}),)
+    work = Work(item="job.numbers.0.0", entry="numbers", run=run, in_words=in_words, is_given_up=True)
+    assert await intake.work(None, Item("1", work.to_data()), Results()) == work
+
+
+async def test_a_gathering_that_is_given_up_is_skipped_and_its_parts_are_removed() -> None:
+    graph = Graph("g")
+    many = graph.add(numbers_upto, graph.add(numbers))
+    with graph.loop("other"):
+        graph.add(Collect(), many, id="all")
+    gathering, results = Intake(plan_loop(finished(graph), "other"), Records(), "job"), Results()
+    notice = {"join": "all", "item": "job.numbers.0.0", "state": "skipped", "count": 2}
+    work = await gathering.work(None, Item("1", notice), results)
+    assert work == Work(item="job.numbers.0.0", entry="all", kept={"all": Absent.SKIPPED})
+    assert results.gathered == [("all", "job.numbers.0.0", ["0", "1"])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 import redis
@@ -23,7 +24,7 @@ def test_a_requeued_dead_letter_goes_on_at_its_node_and_completes_what_waits_for
     assert len(take_results(project)) == COUNT - failed
     (project.folder / "mended").touch()
     letters = [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
-    assert len(letters) == failed
+    assert [letter["attempt"] for letter in letters] == [3] * failed
     assert "requeued 1 dead letter" in project.run("dead-letters", "flow.py", letters[0]["letter"], "--requeue").stdout
     assert "no dead letter" in project.run("dead-letters", "flow.py", "unknown", "--requeue", status=2).stderr
     project.run("run", "flow.py", "--quiet", status=3)
@@ -242,6 +243,127 @@ def test_what_a_producer_gave_goes_on_when_it_can_be_sent(project: Project) -> N
     assert take_results(project) == [[user, 5] for user in range(8)]
 
 
+def shown_letters(project: Project) -> list[dict[str, Any]]:
+    """The dead letters as `--json` shows them, oldest first."""
+    return [json.loads(line) for line in project.run("dead-letters", "flow.py", "--json").stdout.splitlines()]
+
+
+def job_statuses(project: Project) -> list[str]:
+    """The statuses of the jobs, oldest first."""
+    return [json.loads(line)["status"] for line in project.run("jobs", "flow.py", "--json").stdout.splitlines()]
+
+
+GATHERS = """
+    import asyncio
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodes import Collect, QueueWriter
+
+    async def numbers():
+        yield 3
+        while Path("hold").exists():
+            await asyncio.sleep(0.01)
+
+    def upto(n: int):
+        yield from range(n)
+
+    def work(k: int):
+        if k == 1 and not Path("mended").exists():
+            raise ValueError("not yet")
+        if k == 2:
+            Path("worked").touch()
+        return k + FIRST
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        many = graph.add(upto, graph.add(numbers))
+    with graph.loop("b"):
+        worked = graph.add(work, many)
+    with graph.loop("c"):
+        graph.add(QueueWriter("out"), graph.add(Collect(), worked))
+"""
+
+
+def two_jobs(project: Project) -> list[str]:
+    """Two jobs of which one part each is a dead letter; the ids of these."""
+    for first in (10, 20):
+        project.write("flow.py", GATHERS.replace("FIRST", str(first)))
+        project.run("run", "flow.py", "--quiet", status=3)
+    (project.folder / "mended").touch()
+    return [letter["letter"] for letter in shown_letters(project)]
+
+
+def test_a_dead_letter_of_an_earlier_job_completes_what_waits_for_it_there(project: Project) -> None:
+    letters = two_jobs(project)
+    for number, values in enumerate([[10, 21, 12], [20, 21, 22]]):
+        project.run("dead-letters", "flow.py", letters[number], "--requeue")
+        assert job_statuses(project)[number] == "requeued"
+        done = project.run("run", "flow.py", "--quiet")
+        assert "of which dead letters were requeued" in done.stderr
+        assert "0 failed" in done.stdout
+        assert take_results(project) == [values]
+    assert job_statuses(project) == ["done", "done"]
+
+
+def killed_midway(project: Project) -> None:
+    """Begin a job, and kill its supervisor while the producer waits; without `mended` it has a dead letter."""
+    (project.folder / "hold").touch()
+    (project.folder / "worked").unlink(missing_ok=True)
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually(lambda: (project.folder / "worked").exists(), within=20, what="the job is at work")
+        if not (project.folder / "mended").exists():
+            eventually(lambda: shown_letters(project), within=20, what="a part is a dead letter")
+        supervisor.kill()
+        supervisor.wait(20)
+    (project.folder / "hold").unlink()
+
+
+def test_only_dead_letters_of_one_job_are_requeued_and_only_when_no_other_job_is_left(project: Project) -> None:
+    letters = two_jobs(project)
+    assert "name those of one job" in project.run("dead-letters", "flow.py", *letters, "--requeue", status=2).stderr
+    killed_midway(project)
+    left = project.run("dead-letters", "flow.py", letters[0], "--requeue", status=2)
+    assert "isn't done: finish it with `nodeflow run`, or discard it" in left.stderr
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[20, 21, 22]]
+    project.run("dead-letters", "flow.py", letters[1], "--requeue")
+    assert "isn't done" in project.run("dead-letters", "flow.py", letters[0], "--requeue", status=2).stderr
+    for values in ([20, 21, 22], [10, 21, 12]):
+        project.run("run", "flow.py", "--quiet")
+        assert take_results(project) == [values]
+        project.run("dead-letters", "flow.py", "--requeue", *[each["letter"] for each in shown_letters(project)])
+
+
+def test_what_was_requeued_and_is_discarded_leaves_the_job_done(project: Project) -> None:
+    letters = two_jobs(project)
+    project.run("dead-letters", "flow.py", letters[0], "--requeue")
+    project.run("run", "flow.py", "--quiet", "--fresh")
+    assert take_results(project) == [[20, 21, 22]]
+    assert job_statuses(project) == ["done"] * 3
+    project.run("dead-letters", "flow.py", letters[1], "--requeue")
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == [[20, 21, 22]]
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+def test_a_dead_letter_of_a_discarded_job_goes_on_alone_or_not_at_all(project: Project, gathers: bool) -> None:
+    text = GATHERS.replace("FIRST", "10")
+    project.write("flow.py", text if gathers else text.replace("graph.add(Collect(), worked)", "worked"))
+    killed_midway(project)
+    (project.folder / "mended").touch()
+    project.run("run", "flow.py", "--quiet", "--fresh")
+    assert take_results(project)[-1] == ([10, 11, 12] if gathers else 12)
+    (letter,) = shown_letters(project)
+    done = project.run("dead-letters", "flow.py", letter["letter"], "--requeue", status=2 if gathers else 0)
+    if gathers:
+        assert "which was discarded" in done.stderr
+        assert "push the input that it came of again" in done.stderr
+        project.run("dead-letters", "flow.py", "--clear")
+    else:
+        project.run("run", "flow.py", "--quiet")
+        assert take_results(project) == [11]
+
+
 def test_letters_of_earlier_jobs_are_requeued_only_by_their_ids(project: Project) -> None:
     project.write("flow.py", FINISHES)
     for _ in range(2):
@@ -250,7 +372,7 @@ def test_letters_of_earlier_jobs_are_requeued_only_by_their_ids(project: Project
     (project.folder / "mended").touch()
     requeued = project.run("dead-letters", "flow.py", "--requeue")
     assert "requeued 1 dead letter" in requeued.stdout
-    assert "1 of earlier jobs stay" in requeued.stderr
+    assert "1 of other jobs stay" in requeued.stderr
     project.run("run", "flow.py", "--quiet")
     assert len(take_results(project)) == 1
     (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())

@@ -170,11 +170,42 @@ def test_a_dead_part_holds_its_parent_back_and_no_other() -> None:
     run = run_graph(failing(retry=Retry(times=1)))
     assert sorted(run["pair"]) == WHOLE[:4]
     assert [(letter["item"], letter["attempt"]) for letter in run.failed] == [
-        ("test.numbers.0.4.3", 1),
-        ("test.numbers.0.5.3", 1),
+        ("test.numbers.0.4.3", 2),
+        ("test.numbers.0.5.3", 2),
     ]
     assert run.failed[0]["error"]["message"] == "attempt 2"
     assert run.failed[0]["input"] == {"k": 3}
+
+
+def test_a_finish_that_fails_is_tried_as_often_as_its_node_says() -> None:
+    class Total(BlockingNode):
+        def execute(self, n: int) -> None: ...
+
+        def finish(self, ctx: Context) -> None:
+            raise ValueError("never")
+
+    graph = Graph("g")
+    graph.add(node(retry=Retry(times=3))(Total)(), graph.add(numbers))
+    (letter,) = run_graph(graph).failed
+    assert (letter["node"], letter["attempt"]) == ("total", 4)
+
+
+def test_a_fan_out_that_fails_sooner_when_it_is_tried_again_gives_no_value_twice() -> None:
+    @node(retry=Retry(times=2), on_error="skip")
+    def fragile(n: int, ctx: Context) -> Iterator[int]:
+        if ctx.attempt == 2:
+            raise ValueError("at once")
+        yield from range(4 if ctx.attempt == 1 else 7)
+        raise ValueError("at last")
+
+    graph = Graph("g")
+    with graph.loop("a"):
+        many = graph.add(fragile, graph.add(lambda: 1, id="n"))
+    with graph.loop("b"):
+        graph.add(Collect(), graph.add(lambda k: k, many, id="same"))
+    run = run_graph(graph)
+    assert run["same"] == list(range(7))
+    assert run["collect"] == [list(range(7))]
 
 
 def test_retries_are_for_the_exceptions_that_they_name() -> None:
