@@ -13,7 +13,7 @@ from tests.faults.test_exact import COUNT, FLOW, expected, take_results
 from tests.project import Project
 from tests.support import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # each runs many commands
 
 
 def test_a_requeued_dead_letter_goes_on_at_its_node_and_completes_what_waits_for_it(project: Project) -> None:

@@ -13,7 +13,7 @@ from tests.faults.test_letters import GATHERS, job_statuses, shown_letters, two_
 from tests.project import Project
 from tests.support import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # each runs many commands
 
 
 def removed(project: Project) -> Any:
