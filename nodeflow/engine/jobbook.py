@@ -106,14 +106,15 @@ class JobBook:
                 )
 
     async def _check_queues(self, record: JobRecord) -> None:
-        known = set((await self.queues()).all)
+        divided = {loop: slots for loop, slots in (await self.queues()).slots.items() if loop in self._slots}
+        known = set(Queues(self.graph, divided).all)
         for name in record.queues:
             tally = None if name in known else await self.store.queue.tally(name)
             if tally is not None and (left := tally.waiting + tally.leased + tally.delayed):
                 raise JobError(
                     f"job {record.id} has {left:,} items in {name}, and no loop of the graph reads that any more: was "
-                    "a node renamed or moved to another loop, or by= added? Undo it, or discard the job with "
-                    "`nodeflow run --fresh`"
+                    "a node renamed or moved to another loop, or by= added or removed? Undo it, or discard the job "
+                    "with `nodeflow run --fresh`"
                 )
 
     @property

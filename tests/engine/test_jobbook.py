@@ -14,6 +14,7 @@ from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.passes import finished
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.results import failed_count, loop_queue
+from nodeflow.errors import JobError
 from nodeflow.graph import Graph
 from nodeflow.storage import DataStore
 
@@ -62,3 +63,24 @@ async def test_a_job_of_which_something_was_requeued_as_it_came_to_its_end_is_go
     await book.discard()
     assert [record.status for record in await book.all()] == [JobStatus.DONE]
     assert await book.store.queue.length(loop_queue("main")) == 0
+
+
+@pytest.mark.parametrize("before", ["user", None])
+async def test_a_job_is_not_gone_on_with_when_by_is_added_or_removed_while_items_wait(
+    store: DataStore, before: str | None
+) -> None:
+    def book_of(by: str | None) -> JobBook:
+        graph = Graph("g")
+        with graph.loop("a"):
+            given = graph.add(numbers)
+        with graph.loop("b", by=by):
+            graph.add(lambda n: n, given, id="same")
+        return JobBook(finished(graph), store)
+
+    record = await book_of(before).open("flow.py:graph")
+    queue = "queue_numbers_same.0" if before else "queue_numbers_same"
+    await store.queue.push(queue, {})
+    with pytest.raises(JobError, match=f"1 items in {queue}, .* or by= added or removed"):
+        await book_of(None if before else "user").open("flow.py:graph")
+    assert (await book_of(before).open("flow.py:graph")).id == record.id
+    await book_of(before).discard()
