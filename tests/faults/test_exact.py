@@ -9,7 +9,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
@@ -357,8 +357,8 @@ def test_what_is_to_be_tried_again_and_deaths_are_seen_at_once(project: Project)
     project.write("flow.py", WAITING)
 
     def job() -> dict[str, Any]:
-        (found,) = map(json.loads, project.run("jobs", "flow.py", "--json").stdout.splitlines())
-        return cast("dict[str, Any]", found)
+        found = [json.loads(line) for line in project.run("jobs", "flow.py", "--json").stdout.splitlines()]
+        return found[-1] if found else {"waiting": {}}
 
     with project.started("run", "flow.py", "--quiet") as supervisor:
         eventually(lambda: job()["waiting"] == {"loop_b": 1}, within=30, what="one waits for its next attempt")
