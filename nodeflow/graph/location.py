@@ -11,7 +11,9 @@ from attrs import frozen
 
 from nodeflow.errors import GraphError
 
-_PACKAGES = tuple(str(Path(__file__).parents[2] / name) + "/" for name in ("nodeflow", "nodes", "postprocess"))
+_NAMES = ("nodeflow", "nodes", "postprocess")
+_PACKAGES = tuple(str(Path(__file__).parents[2] / name) + "/" for name in _NAMES)
+_GENERATED = tuple(f"<attrs generated methods {name}." for name in _NAMES)
 
 
 @frozen
@@ -29,7 +31,7 @@ class Location:
 
 def is_own(file: str) -> bool:
     """Whether a file belongs to nodeflow and not to its user."""
-    return file.startswith(_PACKAGES)
+    return file.startswith((*_PACKAGES, *_GENERATED))
 
 
 def caller() -> Location:

@@ -9,11 +9,12 @@ from typing import Any
 from attrs import field, frozen
 
 from nodeflow.errors import GraphError
+from nodeflow.graph.location import caller
 
 
 def _seconds(instance: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise GraphError(f"Retry({attribute.name}=…) takes a number of seconds from 0 on, not {value!r}")
+        raise GraphError(f"Retry({attribute.name}=…) takes a number of seconds from 0 on, not {value!r}", str(caller()))
 
 
 def _classes(value: Any) -> Any:
@@ -44,13 +45,13 @@ class Retry:
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 0:
-            raise GraphError(f"Retry(times=…) takes a whole number from 0 on, not {self.times!r}")
+            raise GraphError(f"Retry(times=…) takes a whole number from 0 on, not {self.times!r}", str(caller()))
         if self.jitter > 1:
-            raise GraphError(f"Retry(jitter=…) takes a part from 0 to 1, not {self.jitter!r}")
+            raise GraphError(f"Retry(jitter=…) takes a part from 0 to 1, not {self.jitter!r}", str(caller()))
         if not isinstance(self.on, tuple) or not all(
             isinstance(each, type) and issubclass(each, BaseException) for each in self.on
         ):
-            raise GraphError(f"Retry(on=…) takes classes of exceptions, not {self.on!r}")
+            raise GraphError(f"Retry(on=…) takes classes of exceptions, not {self.on!r}", str(caller()))
 
     def wait(self, error: BaseException, attempt: int) -> float | None:
         """How many seconds to wait for the next attempt; None when there is none.
