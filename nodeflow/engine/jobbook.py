@@ -127,9 +127,12 @@ class JobBook:
         divided = [self.graph.loops[loop] for loop in self._slots]
         for loop in divided:
             gone = set(ever.of_loop(loop.name)) - set(queues.of_loop(loop.name))
-            if record.slots.get(loop.name) != loop.processes or await self._length(sorted(gone)):
+            before = record.slots.get(loop.name, loop.processes)
+            if before != loop.processes or await self._length(sorted(gone)):
                 await Reslotting(self.store, record.id, loop).gather(queues, ever.slots[loop.name])
-        record = evolve(record, slots=self._slots, queues=tuple(Queues(self.graph).all))
+        for name in set(record.queues) - set(queues.all):
+            await self.store.queue.bound(name, None)
+        record = evolve(record, slots=self._slots, queues=tuple(queues.all))
         await self.write(record)
         for loop in divided:
             await Reslotting(self.store, record.id, loop).scatter(queues)

@@ -160,8 +160,11 @@ class Letters:
         if letter.is_notice:
             return evolve(letter, instead={**value, "state": "skipped"})
         try:
-            check(self._plans[letter.shown["loop"]], Work.from_data(value))
+            work = Work.from_data(value)
+            check(self._plans[letter.shown["loop"]], work)
         except (KeyError, RefusedError):
+            return None
+        if work.in_words and not (work.run or work.dead):  # nothing failed: what it gave can't be kept for a join
             return None
         return evolve(letter, instead={**value, "given_up": True})
 
@@ -204,7 +207,8 @@ class Letters:
             for queue in dict.fromkeys(letter.queue for letter in letters):
                 own = [letter for letter in letters if letter.queue == queue]
                 instead = {each.id: await self._prepared(each) for each in own if each.instead is not None}
-                count += await self.store.queue.requeue(queue, instead or [each.id for each in own])
+                count += await self.store.queue.replace(queue, instead)
+                count += await self.store.queue.requeue(queue, [each.id for each in own if each.id not in instead])
         if is_work:
             await self._book.reopen(job)  # it may have come to its end meanwhile
         return count

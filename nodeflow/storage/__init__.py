@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from nodeflow.storage.lease import Item, Lease
     from nodeflow.storage.ledger import Ledger, LoopEnd
     from nodeflow.storage.payloads import Ready
-    from nodeflow.storage.queue import QueueStore, Tally
+    from nodeflow.storage.queue import QueueStore
     from nodeflow.storage.stats import Stats
+    from nodeflow.storage.tally import Tally
 
 __all__ = [
     "CacheStore",
@@ -57,7 +58,7 @@ _HOMES = {
     "Ready": "payloads",
     "RedisConnection": "connection",
     "Stats": "stats",
-    "Tally": "queue",
+    "Tally": "tally",
     "joins_hash": "changes",
 }
 

@@ -229,6 +229,7 @@ class RedisConnection:
                         error, operation, self.address, was_sent=not isinstance(raised, NotSent)
                     ) from error
                 self.stats.reconnects += 1
+                await session.pause(_FIRST_PAUSE)
                 waited, reply = None, error
             if isinstance(reply, Exception):  # it isn't known there, or failed in passing
                 reply = await self.run_script(name, keys, arguments, operation)

@@ -32,16 +32,12 @@ async def read_letters(
 
 
 async def settle_letters(
-    connection: RedisConnection,
-    keys: Keys,
-    name: str,
-    what: Literal["requeue", "discard"],
-    ids: Iterable[str] | Mapping[str, bytes] | None,
+    connection: RedisConnection, keys: Keys, name: str, what: Literal["requeue", "discard"], ids: Iterable[str] | None
 ) -> int:
     """Put dead letters back in front of what waits, or remove them for good; how many those were.
 
     Args:
-        ids: which, or what is requeued in place of each; None means all.
+        ids: which; None means all.
 
     Raises:
         UsageError: one of them is no dead letter; nothing was done.
@@ -52,14 +48,20 @@ async def settle_letters(
             more = await _settle(connection, keys, name, what, ["all", _PORTION])
             count += more
         return count
-    if isinstance(ids, Mapping):
-        return await _replace(connection, keys, name, list(ids.items()))
     chosen = [clean(ids)] if isinstance(ids, str) else list(dict.fromkeys(map(clean, ids)))
     return await _settle(connection, keys, name, what, ["some", *chosen]) if chosen else 0
 
 
-async def _replace(connection: RedisConnection, keys: Keys, name: str, pairs: list[tuple[str, bytes]]) -> int:
-    count = 0
+async def replace_letters(connection: RedisConnection, keys: Keys, name: str, elements: Mapping[str, bytes]) -> int:
+    """Put something else in front of what waits, in place of each dead letter; how many those were.
+
+    Args:
+        elements: what goes on, by the letter's id; some hundreds are replaced in one step.
+
+    Raises:
+        UsageError: one of them is no dead letter.
+    """
+    count, pairs = 0, list(elements.items())
     for first in reversed(range(0, len(pairs), _PORTION)):  # each portion goes in front of those behind it
         some = [each for pair in pairs[first : first + _PORTION] for each in pair]
         count += await _settle(connection, keys, name, "replace", ["some", *some])

@@ -7,8 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
-from attrs import frozen
-
 from nodeflow.errors import BlobStoreError, PayloadError
 from nodeflow.storage.arguments import blame, deadline, seconds_of, slot_name, whole
 from nodeflow.storage.changes import Changes
@@ -17,13 +15,14 @@ from nodeflow.storage.envelopes import DeadLetter, split
 from nodeflow.storage.hops import Hops
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Item, Lease
-from nodeflow.storage.letters import read_letters, settle_letters
+from nodeflow.storage.letters import read_letters, replace_letters, settle_letters
 from nodeflow.storage.names import queue_names
 from nodeflow.storage.outgoing import Outgoing, push_later
 from nodeflow.storage.payloads import Payloads, Stored
 from nodeflow.storage.pops import Pops
 from nodeflow.storage.stream import stream_of
 from nodeflow.storage.taking import Taking
+from nodeflow.storage.tally import Tally
 from nodeflow.storage.writers import Writers
 
 MAX_LEASE = 10_000
@@ -33,31 +32,6 @@ _MOST_KNOWN = 1_000
 """Of how many queues a process remembers that it pushes to them or pops from them."""
 
 T = TypeVar("T", Outgoing, Pops)
-
-
-@frozen
-class Tally:
-    """What became of the items of a queue; `pushed` is the sum of the others.
-
-    What foreign clients push or pop isn't counted. The counts go a week after the last change.
-
-    Args:
-        pushed: how many were pushed.
-        waiting: how many wait.
-        delayed: how many are to wait later.
-        leased: how many are leased.
-        dead: how many are dead letters.
-        discarded: how many were removed without having been handled.
-        done: how many were acknowledged or popped.
-    """
-
-    pushed: int
-    waiting: int
-    delayed: int
-    leased: int
-    dead: int
-    discarded: int
-    done: int
 
 
 class QueueStore:
@@ -323,7 +297,7 @@ class QueueStore:
         """
         return await read_letters(self._connection, self._keys, self._payloads, name, start, stop)
 
-    async def requeue(self, name: str, ids: Iterable[str] | Mapping[str, bytes] | None = None) -> int:
+    async def requeue(self, name: str, ids: Iterable[str] | None = None) -> int:
         """Put dead letters back in front of what waits, whatever the queue's bound; how many those were.
 
         They are delivered one at a time, as `attempt` 1 again, with the error that they died of; and an item goes to
@@ -331,12 +305,24 @@ class QueueStore:
 
         Args:
             name: the queue's name.
-            ids: `DeadLetter.id` of each, or by it what goes on in its place, as prepared; None means all.
+            ids: `DeadLetter.id` of each; None means all.
 
         Raises:
             UsageError: one of them is no dead letter; nothing was changed.
         """
         return await settle_letters(self._connection, self._keys, name, "requeue", ids)
+
+    async def replace(self, name: str, elements: Mapping[str, bytes]) -> int:
+        """As `requeue`, but something else goes on in place of each dead letter; how many those were.
+
+        Args:
+            name: the queue's name.
+            elements: by `DeadLetter.id` what `DataStore.prepare` has made for this queue.
+
+        Raises:
+            UsageError: one of them is no dead letter; it, and those behind it, were not changed.
+        """
+        return await replace_letters(self._connection, self._keys, name, elements)
 
     async def discard(self, name: str, ids: Iterable[str] | None) -> int:
         """Remove dead letters for good; how many those were.

@@ -65,22 +65,31 @@ async def test_a_job_of_which_something_was_requeued_as_it_came_to_its_end_is_go
     assert await book.store.queue.length(loop_queue("main")) == 0
 
 
+def divided(store: DataStore, by: str | None) -> JobBook:
+    """A book of a graph one of whose loops may have `by=`."""
+    graph = Graph("g")
+    with graph.loop("a"):
+        given = graph.add(numbers)
+    with graph.loop("b", by=by):
+        graph.add(lambda n: n, given, id="same")
+    return JobBook(finished(graph), store)
+
+
 @pytest.mark.parametrize("before", ["user", None])
 async def test_a_job_is_not_gone_on_with_when_by_is_added_or_removed_while_items_wait(
     store: DataStore, before: str | None
 ) -> None:
-    def book_of(by: str | None) -> JobBook:
-        graph = Graph("g")
-        with graph.loop("a"):
-            given = graph.add(numbers)
-        with graph.loop("b", by=by):
-            graph.add(lambda n: n, given, id="same")
-        return JobBook(finished(graph), store)
-
-    record = await book_of(before).open("flow.py:graph")
+    record = await divided(store, before).open("flow.py:graph")
     queue = "queue_numbers_same.0" if before else "queue_numbers_same"
     await store.queue.push(queue, {})
     with pytest.raises(JobError, match=f"1 items in {queue}, .* or by= added or removed"):
-        await book_of(None if before else "user").open("flow.py:graph")
-    assert (await book_of(before).open("flow.py:graph")).id == record.id
-    await book_of(before).discard()
+        await divided(store, None if before else "user").open("flow.py:graph")
+    assert (await divided(store, before).open("flow.py:graph")).id == record.id
+    await divided(store, before).discard()
+
+
+async def test_by_may_be_added_to_a_loop_for_which_nothing_waits(store: DataStore) -> None:
+    record = await divided(store, None).open("flow.py:graph")
+    again = await divided(store, "user").open("flow.py:graph")
+    assert (again.id, again.slots) == (record.id, {"b": 1})
+    await divided(store, "user").discard()

@@ -144,3 +144,46 @@ def test_joins_take_what_is_removed_as_skipped_and_fan_outs_end_where_they_faile
     assert "0 failed" in project.run("run", "flow.py", "--quiet", status=None).stdout
     found = take_each(project)
     assert found == {"least": [[1, -1]], "both": [], "each": [["2.0", "2.1"]], "last": [["last", "last but one"]]}
+
+
+PART = """
+    import threading
+    from pathlib import Path
+    from nodeflow import Graph
+    from nodes import QueueWriter
+
+    def numbers():
+        yield from range(4)
+
+    def there(n: int):
+        return n
+
+    def here(n: int):
+        return threading.Lock() if n == 1 else n
+
+    def told(value):
+        with Path("told").open("a") as file:
+            file.write("1" + chr(10))
+
+    def both(one, other):
+        return "both"
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        first = graph.add(there, n)
+    with graph.loop("c"):
+        second = graph.add(here, n)
+        graph.add(told, second)
+        graph.add(QueueWriter("out"), graph.add(both, second, first))
+"""
+
+
+def test_a_part_of_a_join_that_could_not_be_kept_is_only_removed(project: Project) -> None:
+    project.write("flow.py", PART)
+    project.run("run", "flow.py", "--quiet", status=3)
+    assert "so it can't be kept for 'both'" in str(shown_letters(project))
+    assert (take_results(project), project.lines("told")) == (["both"] * 3, [1] * 4)
+    assert "removed 1 dead letter\n" in project.run("dead-letters", "flow.py", "--clear").stdout
+    assert job_statuses(project) == ["done"]

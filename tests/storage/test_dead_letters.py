@@ -205,13 +205,13 @@ async def test_something_else_may_go_on_in_the_place_of_dead_letters(store: Data
     await buried(store, 601)
     letters = await store.queue.dead_letters("jobs")
     instead = {letter.id: await store.prepare("jobs", letter.value + 1_000) for letter in letters[:600]}
-    assert await store.queue.requeue("jobs", instead) == 600
+    assert await store.queue.replace("jobs", instead) == 600
     for place in range(600):
         (item,) = await leased(store)
         assert (item.id, item.value, item.attempt) == (letters[place].id, place + 1_000, 1)
         assert item.error == letters[place].error
     with pytest.raises(UsageError, match="no dead letter"):
-        await store.queue.requeue("jobs", {letters[600].id: b"1", "unknown": b"2"})
+        await store.queue.replace("jobs", {letters[600].id: b"1", "unknown": b"2"})
     await balanced(store, dead=1, done=600)
 
 
