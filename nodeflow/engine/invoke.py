@@ -274,7 +274,7 @@ class Values:
     async def __aexit__(self, *error: Any) -> None:
         if inspect.isasyncgen(self._values):
             await self._values.aclose()
-        elif inspect.isgenerator(self._values):
+        elif inspect.isgenerator(self._values) and not self._values.gi_running:
             self._values.close()
 
 

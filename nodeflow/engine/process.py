@@ -18,11 +18,13 @@ from typing import Any
 import anyio
 from attrs import asdict, evolve, frozen
 
+from nodeflow.engine.draining import drained_by_sigterm
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.loading import load_graph
 from nodeflow.engine.loop import Post, run_loop
 from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
+from nodeflow.engine.producing import PATIENT
 from nodeflow.engine.traces import user_trace
 from nodeflow.errors import NodeflowError
 from nodeflow.graph import declare_types
@@ -99,20 +101,11 @@ def main() -> int:
 async def _run(order: Order, plan: LoopPlan) -> bool:
     drain = anyio.Event()
     settings = Settings(**order.settings)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_drain_on_signal, drain)
+    with drained_by_sigterm(drain, PATIENT):
         # The loop itself buries what kills it, and tells those who wait for what would have come of it.
         lenient = evolve(settings, max_deliveries=settings.max_deliveries + 1)
         async with DataStore.open(lenient, prefix=order.prefix) as store:
-            is_used_up = await run_loop(Post(plan, store, order.job, order.slot, settings.max_deliveries), drain)
-        tasks.cancel_scope.cancel()
-    return is_used_up
-
-
-async def _drain_on_signal(drain: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _ in signals:
-            drain.set()
+            return await run_loop(Post(plan, store, order.job, order.slot, settings.max_deliveries), drain)
 
 
 def _watch_supervisor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,6 +12,8 @@ import anyio
 import anyio.lowlevel
 from attrs import define, field
 
+from nodeflow.engine.apart import Apart, apart
+from nodeflow.engine.draining import Interrupted
 from nodeflow.engine.express import Express, Stray
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import is_async, nodes_error
@@ -47,6 +50,7 @@ class Producing:
     _whole: dict[int, Hand] = field(factory=dict, init=False)
     _task: asyncio.Task[Any] | None = field(default=None, init=False)
     _is_pulling: bool = field(default=False, init=False)
+    _apart: Apart | None = field(default=None, init=False)
     _prefix: str = field(init=False)
     _first: int = field(default=0, init=False)
     _number: int = field(default=0, init=False)
@@ -69,7 +73,8 @@ class Producing:
         if self.head.options.live:
             await self._resume()
         self._first = self._number = self.position if self.head.options.live else 0
-        async with self.worker.runner.nodes.source(self.head, self._seek) as values:
+        async with AsyncExitStack() as stack:
+            values = await self._source(stack)
             while not self.is_stopped and (value := await self.next_of(values)) is not _END:
                 await self._take(value)
                 if self._is_fast and not is_async(values):
@@ -78,6 +83,14 @@ class Producing:
         if not self.is_stopped:
             self.outbox.results.marks[self.end] = 1
             await self.outbox.end()
+
+    async def _source(self, stack: AsyncExitStack) -> Any:
+        """What gives the values; those that come in their own time are waited for in a thread."""
+        values = await stack.enter_async_context(self.worker.runner.nodes.source(self.head, self._seek))
+        if not self.head.options.live or is_async(values):
+            return values
+        self._apart = await stack.enter_async_context(apart(values))
+        return self._apart
 
     async def _take(self, value: Any) -> None:
         """Take a value through the loop, unless that was done before."""
@@ -114,13 +127,18 @@ class Producing:
     def stop(self) -> None:
         """Let it give no further value; what it has given goes on."""
         self.is_stopped = True
-        if self._is_pulling and self._task is not None:
+        if self._apart is not None:
+            self._apart.stop()
+        elif self._is_pulling and self._task is not None:
             self._task.cancel()
 
     def next_now(self, values: Iterator[Any]) -> Any:
         """The next value of a producer that isn't asynchronous; an error of the producer's says that it is."""
         try:
             return next(values, _END)
+        except Interrupted:
+            self.is_stopped = True
+            return _END
         except BaseException as error:
             self._blame(error)
 
@@ -131,6 +149,9 @@ class Producing:
         self._is_pulling = True
         try:
             return await anext(values, _END)
+        except Interrupted:
+            self.is_stopped = True
+            return _END
         except asyncio.CancelledError as error:
             if self.is_stopped and self._task is not None and not self._task.uncancel():
                 return _END

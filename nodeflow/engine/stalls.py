@@ -85,13 +85,14 @@ def watch_stalls(seconds: float, patient: Container[CodeType]) -> None:
                 return  # it is closed
             if alive.wait(seconds) or alive.wait(_SECOND_LOOK):
                 time.sleep(seconds / _LOOKS)
-            elif not _is_within(sys._current_frames()[thread], patient):
+            elif not is_within(sys._current_frames()[thread], patient):
                 _give_up(sys._current_frames()[thread], seconds)
 
     threading.Thread(target=look, name="stalls", daemon=True).start()
 
 
-def _is_within(frame: FrameType | None, codes: Container[CodeType]) -> bool:
+def is_within(frame: FrameType | None, codes: Container[CodeType]) -> bool:
+    """Whether a frame is that of a call within one of some functions."""
     while frame is not None:
         if frame.f_code in codes:
             return True
