@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -56,11 +57,11 @@ def lines_to(path: Path) -> Iterator[int]:
         os.close(pipe)
 
 
-def results(client: redis.Redis, project: Project) -> list[str]:
+def results(client: redis.Redis, project: Project) -> list[str | int]:
     """What a job has written to the queue `out` so far."""
     found = client.lrange(f"{{{project.token}}}:queue:out", 0, -1)
     assert isinstance(found, list)
-    return [each.decode().strip('"') for each in reversed(found)]
+    return [json.loads(each) for each in reversed(found)]
 
 
 def test_what_a_live_producer_gave_goes_on_while_it_waits_and_it_can_be_drained(project: Project) -> None:
@@ -73,7 +74,7 @@ def test_what_a_live_producer_gave_goes_on_while_it_waits_and_it_can_be_drained(
         os.write(pipe, b"a\nodd\nb\nc\nd\n")
         whole = partial(results, client, project)
         eventually(lambda: len(whole()) == 5, within=20, what="all lines came through, though none comes after them")
-        assert sorted(whole()) == ["a", "b", "c", "d", "odd"]
+        assert sorted(map(str, whole())) == ["a", "b", "c", "d", "odd"]
         supervisor.send_signal(signal.SIGTERM)
         output, errors = supervisor.communicate(timeout=10)
         assert supervisor.returncode == 0, errors
@@ -135,5 +136,5 @@ def test_a_plain_producer_that_waits_is_interrupted_when_its_job_is_drained(proj
     (project.folder / "go on").touch()
     project.run("run", "flow.py", "--quiet")
     with redis.Redis.from_url(project.url) as client:
-        assert results(client, project) == list("012345")
+        assert results(client, project) == list(range(6))
         client.delete(*client.keys(f"{{{project.token}}}:*"))
