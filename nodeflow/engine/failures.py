@@ -97,6 +97,10 @@ class Failure:
         """Whether the node is still at it."""
         return self.outcome is Absent.WAITING and self.delay is None
 
+    def left(self, work: Work) -> Left:
+        """What is left to be done, when that is nothing but this."""
+        return Left(work, self.delay, self.again.node, self.error, self.again.attempt)
+
     @property
     def is_left(self) -> bool:
         """Whether something is left to be done."""

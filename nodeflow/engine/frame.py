@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 from attrs import define
@@ -42,10 +42,32 @@ class Frame:
     values: AsyncGenerator[Any, None] | None = None
     finishes: bool = False
 
-    def left(self, entry: Entry, again: Again | None = None) -> Work:
-        """What is left to be done of it, from its next value on."""
+    def left(self, entry: Entry, work: Work, again: Again | None = None) -> Work:
+        """What is left to be done of it.
+
+        Args:
+            entry: where the item came in.
+            work: what was to be done of that.
+            again: how it runs again; None for from its next value on.
+        """
         node = self.fan_out.step.spec.id
         again = again or Again(node=node, given=self.given, attempt=self.attempt, position=self.number)
         if self.finishes:
             return Work(item=self.item, entry=entry.spec.id, run=(again,), finishes=True)
+        if not self.fan_out.is_needed:
+            return self._fed(entry, again, work.news or [each.node for each in work.run])
         return Place(entry, self.fan_out.stage.level[:-1], self.item, self.outcomes).work((again,))
+
+    def _fed(self, entry: Entry, again: Again, news: Iterable[str]) -> Work:
+        """As `left`, where it runs only for that below it to which what some nodes give is news."""
+        outer = self.fan_out.outer
+        new = outer & entry.reached(news)
+        kept = {node: self.outcomes[place] for node, place in entry.places.items() if place in outer}
+        return Work(
+            item=self.item,
+            entry=entry.spec.id,
+            level=self.fan_out.stage.level[:-1],
+            kept=kept,
+            run=(again,),
+            news=tuple(node for node, place in entry.places.items() if place in new),
+        )

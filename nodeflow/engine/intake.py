@@ -172,7 +172,7 @@ def check(plan: LoopPlan, work: Work) -> None:
         RefusedError: it does.
     """
     entry = plan.entries.get(work.entry)
-    nodes = [work.entry, *work.level, *work.kept, *(each.node for each in (*work.run, *work.dead))]
+    nodes = [work.entry, *work.level, *work.kept, *work.news, *(each.node for each in (*work.run, *work.dead))]
     missing = next((node for node in nodes if entry is None or node not in entry.places), None)
     if missing is not None:
         raise RefusedError(f"loop {plan.loop.name!r} has no node {missing!r} any more that this needs")

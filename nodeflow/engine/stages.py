@@ -239,6 +239,17 @@ class Entry:
             self._restricted[key] = (whole and whole.only(reached, own)) or Stage(level)
         return self._restricted[key]
 
+    def fed(self, level: tuple[str, ...], generators: frozenset[str], news: frozenset[str]) -> Stage:
+        """Generators at a level, and of what stands below them that only to which something is news.
+
+        Args:
+            level: the fan-outs that they stand below.
+            generators: they.
+            news: the nodes above them that give something new.
+        """
+        fan_outs = self.behind(level, frozenset(), news).fan_outs
+        return Stage(level, fan_outs=tuple(each for each in fan_outs if each.step.spec.id in generators))
+
     def reached(self, nodes: Iterable[str]) -> frozenset[int]:
         """The places of some nodes and of all that takes from them."""
         reached = {self.places[node] for node in nodes}

@@ -184,7 +184,9 @@ class Way:
     async def _again(self, work: Work, outcomes: list[Outcome]) -> None:
         for again in work.dead:
             outcomes[self.entry.places[again.node]] = Absent.FAILED
-        stage = self.entry.behind(work.level, frozenset(each.node for each in work.run))
+        run = frozenset(each.node for each in work.run)
+        fed, behind = self.entry.fed, self.entry.behind
+        stage = fed(work.level, run, frozenset(work.news)) if work.news else behind(work.level, run)
         await self._stage(stage, outcomes, work.item, Reads(outcomes), work)
 
     async def _stage(
@@ -329,9 +331,8 @@ class Way:
             self.steps.close(step, frame.item, frame.number if not failure.is_left else Absent.FAILED)
         if not failure.is_left:
             return
-        if frame.finishes:
-            work, attempt = frame.left(self.entry, failure.next), failure.again.attempt
-            await self._keep(Left(work, failure.delay, step.spec.id, failure.error, attempt))
+        if frame.finishes or not frame.fan_out.is_needed:
+            await self._keep(failure.left(frame.left(self.entry, self.work, failure.next)))
         else:
             await self._leave([failure], frame.fan_out.stage.level[:-1], frame.item, frame.outcomes, frame.reads)
 
@@ -384,7 +385,7 @@ class Way:
             return
         if self.hand is not None and not await self._is_alone(self.hand):
             return
-        left = [frame.left(self.entry) for frame in reversed(self.frames)]
+        left = [frame.left(self.entry, self.work) for frame in reversed(self.frames)]
         await flush(self.results, [self._of_key(work, holds=self.work.holds) for work in left])
 
     async def _is_alone(self, hand: Hand) -> bool:

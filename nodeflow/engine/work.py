@@ -60,6 +60,8 @@ class Work:
         partition: in which partition it is.
         holds: whether later items of its key wait for it: it is tried again before them.
         is_given_up: whether the nodes that run or have failed are not tried again, but count as skipped.
+        news: nodes whose outcome is new to what stands below the generators that run, which do so for that only: all
+            else has their values already. Empty where they run for all that takes from them.
     """
 
     item: str
@@ -75,10 +77,13 @@ class Work:
     partition: int = 0
     holds: bool = False
     is_given_up: bool = False
+    news: tuple[str, ...] = ()
 
     @property
     def unsettled(self) -> Mapping[str, int]:
         """The nodes that gave nothing, or not all, each with how many of its values have gone on."""
+        if self.news:
+            return {}
         return {each.node: each.position for each in (*self.run, *self.dead)} or {self.entry: 0}
 
     def to_data(self) -> dict[str, Any]:
@@ -97,6 +102,7 @@ class Work:
             "partition": self.partition,
             "holds": self.holds,
             **({"given_up": True} if self.is_given_up else {}),
+            **({"news": list(self.news)} if self.news else {}),
         }
 
     @classmethod
@@ -121,6 +127,7 @@ class Work:
                 partition=int(data["partition"]),
                 holds=bool(data["holds"]),
                 is_given_up=bool(data.get("given_up")),
+                news=tuple(data.get("news", ())),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise PayloadError("$", f"this is no work of a graph that could be gone on with ({error!r})") from error

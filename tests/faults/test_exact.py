@@ -77,10 +77,10 @@ def expected() -> list[list[int]]:
     return [[n, size, sum(k * k for k in range(size))] for n, size in enumerate(sizes)]
 
 
-def take_results(project: Project) -> list[Any]:
-    """What the job has pushed, in order of its first member."""
+def take_results(project: Project, queue: str = "out") -> list[Any]:
+    """What the job has pushed to a queue, in order of its first member."""
     with redis.Redis.from_url(project.url) as client:
-        key = f"{{{project.token}}}:queue:out"
+        key = f"{{{project.token}}}:queue:{queue}"
         found = [json.loads(data) for data in client.lrange(key, 0, -1)]
         client.delete(key)
     return sorted(found)

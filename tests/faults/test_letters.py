@@ -152,48 +152,6 @@ def test_what_is_left_of_an_item_that_the_graph_has_no_node_for_any_more_is_a_de
     assert take_results(project) == [[n, k] for n in range(3) for k in range(25_000 if n == 1 else 2)]
 
 
-ABOVE = """
-    from pathlib import Path
-    from nodeflow import Graph
-    from nodes import Collect, QueueWriter
-
-    def numbers():
-        yield from range(3)
-
-    def late(n: int):
-        if n == 1 and not Path("mended").exists():
-            raise ValueError("not yet")
-        return 100 * n
-
-    def some(n: int):
-        yield from range(3)
-
-    def said(k: int):
-        return f"q{k}"
-
-    def both(outer: int, inner: str):
-        return [outer, inner]
-
-    graph = Graph("TOKEN")
-    with graph.loop("a"):
-        n = graph.add(numbers)
-        paired = graph.add(both, graph.add(late, n), graph.add(said, graph.add(some, n)))
-    with graph.loop("b"):
-        graph.add(QueueWriter("out"), graph.add(Collect(), paired))
-"""
-
-
-def test_what_is_requeued_above_a_generator_meets_all_its_values(project: Project) -> None:
-    project.write("flow.py", ABOVE)
-    project.run("run", "flow.py", "--quiet", status=3)
-    whole = [[[100 * n, f"q{k}"] for k in range(3)] for n in range(3)]
-    assert take_results(project) == [whole[0], whole[2]]
-    (project.folder / "mended").touch()
-    project.run("dead-letters", "flow.py", "--requeue")
-    project.run("run", "flow.py", "--quiet")
-    assert take_results(project) == [whole[1]]
-
-
 FINISHES = """
     from pathlib import Path
     from nodeflow import BlockingNode, Graph
