@@ -9,8 +9,12 @@ import typing
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from nodeflow.graph import Kind, LogicalNode, NodeSpec, ProducerNode
+
+_known: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""The annotations of functions that were looked at: to evaluate them is most of what the validator takes."""
 
 _MANY = (collections.abc.Iterable, collections.abc.AsyncIterable)
 
@@ -68,7 +72,11 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
         function = function.func
     called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     try:
-        return typing.get_type_hints(inspect.unwrap(called))
+        written = inspect.unwrap(called)
+        written = getattr(written, "__func__", written)
+        if written not in _known:
+            _known[written] = typing.get_type_hints(written)
+        return _known[written]
     except Exception:  # an annotation that is text may raise anything when it is evaluated
         return {}
 
