@@ -165,8 +165,14 @@ async def rate_of(flow: str, server: Server, items: int, **words: int) -> float:
     return watch.rate(items)
 
 
-def latencies(server: Server, items: int) -> tuple[float, list[float]]:
-    """Seconds from the start of `nodeflow run` to the first result, and from each further item to its result."""
+def latencies(server: Server, items: int, pause: float) -> tuple[float, list[float]]:
+    """Seconds from the start of `nodeflow run` to the first result, and from each further item to its result.
+
+    Args:
+        server: the server.
+        items: how many further items.
+        pause: how many seconds lie between a result and the next item.
+    """
     found: list[float] = []
     with written(IDLE) as path, Redis.from_url(server.url) as client:
         command = [sys.executable, "-P", "-m", "nodeflow", "run", str(path), "--quiet"]
@@ -179,7 +185,7 @@ def latencies(server: Server, items: int) -> tuple[float, list[float]]:
                 if client.brpop([out], timeout=30) is None:
                     raise RuntimeError("no result came")
                 found.append(time.perf_counter() - began)
-                time.sleep(0.02)  # so that all loops are idle again
+                time.sleep(pause)
                 began = time.perf_counter()
                 if len(found) <= items:
                     client.lpush(jobs, 0)
