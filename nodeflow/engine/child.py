@@ -21,7 +21,11 @@ from nodeflow.errors import LoopDiedError
 
 _LAST_LINES = 40
 _LAST_WORDS_SECONDS = 0.5
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from nodeflow.engine.process import main; sys.exit(main())"
+_PROGRAM = (
+    "import gc, sys; gc.disable(); sys.path.append(sys.argv[1]); "
+    "from nodeflow.engine.process import main; sys.exit(main())"
+)
+"""What a process runs; while modules are imported there is no garbage to look for."""
 
 
 @define(eq=False)

@@ -84,6 +84,7 @@ def main() -> int:
         declare_types(graph)
         gc.freeze()  # what was imported stays: it need not be looked through again and again
         gc.set_threshold(_GARBAGE)
+        gc.enable()
         with ungrouped():
             is_used_up = anyio.run(_run, order, plan)
     except StoppedError as error:
