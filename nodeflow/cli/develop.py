@@ -22,6 +22,7 @@ from nodeflow.cli.common import (
     with_engine,
 )
 from nodeflow.engine import FlowEngine, KeptItem, KeptOutput, NodeStatus, State, StepPlan, StepResult, value_of
+from nodeflow.engine.samples import in_words
 from nodeflow.errors import UsageError
 
 _COLOURS = {State.FRESH: "green", State.STALE: "yellow", State.MISSING: "dim", State.NOT_KEPT: "magenta"}
@@ -38,7 +39,8 @@ def step(
         typer.Option(
             "--items",
             metavar="N|all",
-            help="How many values of each producer and fan-out to take: a number, or 'all'; 1 by default.",
+            help="How many values of each producer and fan-out to take: a number, or 'all'. By default 1 of those that "
+            "run, and all that is kept.",
         ),
     ] = None,
     refresh: Annotated[
@@ -176,7 +178,7 @@ def _item_text(item: KeptItem, width: int | None) -> str:
 
 
 def _sample_text(kept: KeptOutput | StepResult) -> str:
-    return f" (a sample: the first {kept.sample} of each producer and fan-out)" if kept.sample else ""
+    return f" (a sample: {in_words(kept.sample)})" if kept.sample else ""
 
 
 def _status_data(status: NodeStatus) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def _status_data(status: NodeStatus) -> dict[str, Any]:
         "state": str(status.state),
         "why": list(status.why),
         "items": status.items,
-        "sample": status.sample,
+        "sample": dict(status.sample),
         "size": status.size,
         "at": status.at.isoformat() if status.at else None,
         "seconds": status.seconds,

@@ -12,8 +12,9 @@ from attrs import evolve, field, frozen
 
 from nodeflow.engine.arguments import blamed
 from nodeflow.engine.evaluation import Absent
-from nodeflow.engine.kept import KeptItem, KeptOutput, changed, growing_key, output_key, value_of
+from nodeflow.engine.kept import KeptItem, KeptOutput, Sample, changed, growing_key, output_key, value_of
 from nodeflow.engine.recording import ALIVE_SECONDS, FEW_ITEMS, items_of, recorded, split_lines
+from nodeflow.engine.samples import in_words
 from nodeflow.engine.status import NodeStatus, State, statuses
 from nodeflow.engine.step import Stepper
 from nodeflow.errors import BlobError, BlobMissingError, BlobStoreError, JobError, PayloadError, UsageError
@@ -51,8 +52,8 @@ class Wanted:
     """How a step shall be run.
 
     Args:
-        items: how many values of each producer and fan-out to take; "all" for all; None takes 1 and is content
-            with whatever is kept of the nodes before.
+        items: how many values of each producer and fan-out to take; "all" for all; None takes 1 of those that are run
+            and all that is kept of the nodes before.
         refresh: run nodes before it whose output is stale, too.
 
     Raises:
@@ -72,9 +73,14 @@ class Wanted:
         """How many values to take of each producer and fan-out that is run; None takes all."""
         return None if self.items == "all" else self.items or 1
 
-    def more_than(self, sample: int) -> bool:
+    @property
+    def most(self) -> int | None:
+        """How many values of each producer and fan-out to take of what is kept; None takes all."""
+        return None if self.items == "all" else self.items
+
+    def more_than(self, sample: Sample) -> bool:
         """Whether a kept sample is too small."""
-        return self.items is not None and (self.items == "all" or self.items > sample)
+        return self.items is not None and any(self.items == "all" or self.items > each for each in sample.values())
 
 
 @frozen(kw_only=True)
@@ -85,7 +91,7 @@ class StepResult:
         node: the node that was stepped.
         items: what it gave, in order.
         plan: what was run, and why.
-        sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
+        sample: how many values of which producers and fan-outs were taken, where there may be more; empty for all.
         seconds: how long the node took.
         not_kept: why outputs could not be kept, by node: its own, or that of a node that was run first.
     """
@@ -93,7 +99,7 @@ class StepResult:
     node: str
     items: tuple[KeptItem, ...]
     plan: StepPlan
-    sample: int | None
+    sample: Sample
     seconds: float
     not_kept: Mapping[str, str] = field(factory=dict)
 
@@ -184,7 +190,7 @@ class Development:
         self._check(node)
         kept = await self._all_kept()
         plan = plan_step(self.graph, kept, node, wanted)
-        stepper = Stepper(self.graph, wanted.limit)
+        stepper = Stepper(self.graph, wanted.limit, wanted.most)
         not_kept = {}
         for run in plan.runs:
             spec = self.graph.nodes[run.node]
@@ -285,8 +291,8 @@ def _why_run(status: NodeStatus, wanted: Wanted) -> str:
         return "its output is missing"
     if status.state is State.NOT_KEPT:
         return f"its output is not kept: {', '.join(status.why)}"
-    if status.sample is not None and wanted.more_than(status.sample):
-        return f"its kept output is a sample of {status.sample}"
+    if wanted.more_than(status.sample):
+        return f"its kept output is a sample: {in_words(status.sample)}"
     if status.state is State.STALE and wanted.refresh:
         return ", ".join(status.why)
     return ""

@@ -75,7 +75,8 @@ class FlowEngine:
 
         Args:
             node_id: the node.
-            items: how many values of each producer and fan-out to take, 1 by default; "all" for all.
+            items: how many values of each producer and fan-out to take, "all" for all; by default 1 of those that are
+                run, and all that is kept.
             refresh: run nodes before it whose output is stale, too.
 
         Raises:

@@ -11,6 +11,9 @@ from attrs import evolve, frozen
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.values import RefValue
 
+Sample = Mapping[str, int]
+"""The producers and fan-outs that may have more values: how many of them were taken, of a fan-out for each item."""
+
 NO_CHILD = "-"
 """What stands in the place of a child's number where there is none."""
 
@@ -63,7 +66,7 @@ class KeptOutput:
             references.
         stream: the blob in which the items are kept, when they are many.
         count: how many items there are.
-        sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
+        sample: how many values of which producers and fan-outs were taken, where there may be more; empty for all.
         at: when it was made; None when that can't be read.
         seconds: how long that took.
         reason: why it can't be kept.
@@ -74,7 +77,7 @@ class KeptOutput:
     fingerprint: Mapping[str, str]
     inputs: Mapping[str, Sequence[str]]
     items: Sequence[KeptItem] | None
-    sample: int | None
+    sample: Sample
     at: datetime | None
     seconds: float
     stream: RefValue | None = None
@@ -91,7 +94,7 @@ class KeptOutput:
             "items": [] if self.reason or self.stream else [item.to_data() for item in self.items or ()],
             "stream": self.stream,
             "count": self.count,
-            "sample": self.sample,
+            "sample": dict(self.sample),
             "at": self.at.isoformat() if self.at else None,
             "seconds": self.seconds,
             "reason": self.reason,
@@ -102,7 +105,7 @@ class KeptOutput:
     @classmethod
     def unreadable(cls, reason: str) -> KeptOutput:
         """What stands for an output that is kept, but can't be read."""
-        return cls(fingerprint={}, inputs={}, items=None, sample=None, at=None, seconds=0.0, reason=reason)
+        return cls(fingerprint={}, inputs={}, items=None, sample={}, at=None, seconds=0.0, reason=reason)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptOutput:
@@ -114,7 +117,7 @@ class KeptOutput:
             items=[KeptItem.from_data(item) for item in data["items"]] if is_read else None,
             stream=data["stream"],
             count=data["count"],
-            sample=data["sample"],
+            sample=dict(data["sample"]),
             at=datetime.fromisoformat(data["at"]),
             seconds=data["seconds"],
             reason=data["reason"],

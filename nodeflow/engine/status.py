@@ -6,9 +6,9 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
-from nodeflow.engine.kept import KeptOutput
+from nodeflow.engine.kept import KeptOutput, Sample
 from nodeflow.graph import Graph, NodeSpec, changes, fingerprint
 
 
@@ -31,7 +31,7 @@ class NodeStatus:
         state: what the output is worth.
         why: what made it stale, or why it isn't kept.
         items: how many items are kept.
-        sample: how many values of each producer or fan-out were asked for when there may be more; None is all.
+        sample: how many values of which producers and fan-outs were taken, where there may be more; empty for all.
         size: bytes.
         at: when it was made.
         seconds: how long that took.
@@ -42,7 +42,7 @@ class NodeStatus:
     state: State
     why: tuple[str, ...] = ()
     items: int = 0
-    sample: int | None = None
+    sample: Sample = field(factory=dict)
     size: int = 0
     at: datetime | None = None
     seconds: float | None = None

@@ -20,6 +20,7 @@ from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.marks import finish_item
 from nodeflow.engine.partitions import Partitions
 from nodeflow.engine.recording import Recorder
+from nodeflow.engine.samples import taken
 from nodeflow.engine.state import States
 from nodeflow.engine.status import fingerprint_of, input_digests
 from nodeflow.engine.traces import safe_text, user_trace
@@ -46,11 +47,13 @@ class Stepper:
 
     Args:
         graph: the graph as it was written.
-        limit: how many values of each producer or fan-out to take; None takes all.
+        limit: how many values to take of a producer or fan-out that is run; None takes all.
+        most: how many values of each producer and fan-out to take of what is kept; None takes all.
     """
 
     graph: Graph
     limit: int | None
+    most: int | None = None
 
     async def run(self, spec: NodeSpec, kept: Mapping[str, KeptOutput], recorder: Recorder) -> KeptOutput:
         """Run a node from an empty state, `finish` included.
@@ -70,7 +73,9 @@ class Stepper:
                 "To step what follows, wire that to a function that gives samples"
             )
         start = time.monotonic()
-        cut = await self._recorded(spec, kept, recorder)
+        inputs, sample = taken(self.graph, spec, kept, self.most)
+        if await self._recorded(spec, inputs, recorder) and self.limit is not None:
+            sample[spec.id] = self.limit
         stream = await recorder.finish()
         return KeptOutput(
             fingerprint=fingerprint_of(spec, self.graph),
@@ -78,7 +83,7 @@ class Stepper:
             items=recorder.items,
             stream=stream,
             count=sum(not item.is_sign for item in recorder.items),
-            sample=_sample(spec, kept, self.limit if cut else None),
+            sample=sample,
             at=datetime.now(UTC),
             seconds=time.monotonic() - start,
             reason=recorder.reason,
@@ -108,7 +113,8 @@ class Stepper:
     ) -> AsyncIterator[KeptItem | None]:
         """What the node gives; None says that it might give more."""
         if spec.kind is Kind.PRODUCER:
-            async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), self.limit):
+            limit = self.limit if spec.fans_out else None
+            async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), limit):
                 yield item
         if spec.kind is Kind.COLLECT:
             for item in _gathered(self.graph, spec, kept):
@@ -299,11 +305,6 @@ def _depth(source: NodeSpec, found: Mapping[str, Lineage | None]) -> int:
 
 def _outer(item_id: str, levels: int) -> str:
     return item_id.rsplit(".", levels)[0] if levels else item_id
-
-
-def _sample(spec: NodeSpec, kept: Mapping[str, KeptOutput], own: int | None) -> int | None:
-    samples = [own, *(kept[edge.source].sample for edge in spec.edges.values())]
-    return min((sample for sample in samples if sample is not None), default=None)
 
 
 def _state(arguments: Mapping[str, Any]) -> object:

@@ -74,7 +74,7 @@ def test_step_prints_values_to_standard_output_and_the_rest_beside(flow: Project
         '{"id": "numbers.1", "status": "done", "value": 2}',
     ]
     assert "running numbers first: its output is missing" in done.stderr
-    assert "a sample: the first 2 of each producer and fan-out" in done.stderr
+    assert "double: 2 items (a sample: the first 2 of numbers)" in done.stderr
 
 
 def test_step_shows_the_first_items_and_how_many_there_are(flow: Project) -> None:

@@ -98,40 +98,10 @@ async def test_the_output_is_kept_under_its_cache_key_with_a_time_to_live(
     cache = store.scoped(f"{{{graph.name}}}:").cache
     kept = await cache.get("numbers_output")
     assert kept["items"] == [{"id": "numbers.0", "status": "done", "value": 0}]
-    assert kept["sample"] == 1
+    assert kept["sample"] == {"numbers": 1}
     assert 0 < (await cache.ttl("numbers_output") or 0) <= 7 * 24 * 3600
     client = await store.connection.ensure_connection()
     assert await client.exists(f"{store.prefix}{{{graph.name}}}:cache:numbers_output")
-
-
-@pytest.mark.parametrize(
-    ("items", "expected", "sample"),
-    [(None, [0], 1), (2, [0, 1], 2), ("all", [0, 1, 2, 3, 4], None), (9, [0, 1, 2, 3, 4], None)],
-)
-async def test_producers_keep_a_sample(
-    graph: Graph, engine: FlowEngine, items: Any, expected: list[int], sample: int | None
-) -> None:
-    graph.add(numbers)
-    result = await engine.step("numbers", items=items)
-    assert (result.values, result.sample) == (expected, sample)
-
-
-async def test_fan_outs_keep_a_sample_of_each_item_and_mark_what_follows(graph: Graph, engine: FlowEngine) -> None:
-    graph.add(double, graph.add(up_to, graph.add(numbers)))
-    await engine.step("numbers", items="all")
-    result = await engine.step("double", items=2)
-    assert result.values == [0, 0, 2, 0, 2, 0, 2]
-    assert [item.id for item in result.items][:3] == ["numbers.1.0", "numbers.2.0", "numbers.2.1"]
-    assert (await engine.status())["double"].sample == 2
-
-
-async def test_a_kept_sample_that_is_too_small_is_made_anew(graph: Graph, engine: FlowEngine) -> None:
-    graph.add(double, graph.add(numbers))
-    await engine.step("double")
-    result = await engine.step("double", items="all")
-    assert result.values == [0, 2, 4, 6, 8]
-    assert result.plan.runs[0].why == "its kept output is a sample of 1"
-    assert (await engine.step("double", items=2)).plan.runs[0].node == "double"
 
 
 async def test_finish_is_part_of_a_step_and_the_state_is_empty_each_time(graph: Graph, engine: FlowEngine) -> None:
