@@ -11,6 +11,7 @@ from nodeflow.errors import GraphError
 from nodeflow.graph.cycles import closed_cycle
 from nodeflow.graph.describe import describe
 from nodeflow.graph.drawing import to_json, to_mermaid
+from nodeflow.graph.heeded import check_heeded
 from nodeflow.graph.kinds import Gatherer, LogicalNode, Node, ProducerNode, QueueHead, QueueTail
 from nodeflow.graph.location import Location, caller, errors_at
 from nodeflow.graph.loop import MAIN, By, Loop, declared
@@ -135,6 +136,7 @@ class Graph:
         where = caller()
         with errors_at(where):
             spec = self._spec(node, inputs, ports, id, where)
+            check_heeded(spec)
             if cycle := closed_cycle(self._nodes, spec):
                 raise GraphError(
                     f"node {spec.id!r} closes a cycle of loops, {' → '.join(cycle)}: put it into a loop of its own"

@@ -32,6 +32,7 @@ class Options:
         shardable: whether a producer gives a part of its values in each process.
         max_in_flight: on how many items a non-blocking node runs at once.
         ordered: whether what comes behind a non-blocking node goes on in the order of the items.
+        said: which of those that only some kinds of nodes heed were given.
     """
 
     id: str | None = None
@@ -42,6 +43,7 @@ class Options:
     shardable: bool = False
     max_in_flight: int = 16
     ordered: bool = True
+    said: frozenset[str] = frozenset()
 
     @property
     def error_branch(self) -> str | None:
@@ -60,8 +62,8 @@ def node(
     on_error: str = DEAD_LETTER,
     live: bool = False,
     shardable: bool = False,
-    max_in_flight: int = 16,
-    ordered: bool = True,
+    max_in_flight: int | None = None,
+    ordered: bool | None = None,
 ) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
@@ -73,8 +75,8 @@ def node(
     on_error: str = DEAD_LETTER,
     live: bool = False,
     shardable: bool = False,
-    max_in_flight: int = 16,
-    ordered: bool = True,
+    max_in_flight: int | None = None,
+    ordered: bool | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function, or a node class, as a node and give it options; a function stays one, which a test calls.
 
@@ -92,9 +94,9 @@ def node(
             beginning after a restart, and what was not committed is gone. Any other must give the same values again,
             or begin behind `ctx.position`.
         shardable: for a producer that gives its part of the values, `ctx.shard` of `ctx.shards`, in each process.
-        max_in_flight: for a `NonBlockingNode`: on how many items it runs at once, in each process.
-        ordered: for a `NonBlockingNode`: whether what comes behind it goes on in the order of the items, or as soon as
-            it has given something.
+        max_in_flight: for a `NonBlockingNode`: on how many items it runs at once, in each process; 16 unless said.
+        ordered: for a `NonBlockingNode`: whether what comes behind it goes on in the order of the items, which it does
+            unless said, or as soon as it has given something.
 
     Raises:
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
@@ -110,10 +112,17 @@ def node(
         if not isinstance(on_error, str) or not on_error:
             raise GraphError(f"on_error takes 'dead_letter', 'skip', 'stop' or the name of a branch, not {on_error!r}")
         for name, flag in {"live": live, "shardable": shardable, "ordered": ordered}.items():
-            if not isinstance(flag, bool):
+            if not isinstance(flag, bool) and (name != "ordered" or flag is not None):
                 raise GraphError(f"{name} is True or False, not {flag!r}")
-        if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
+        if max_in_flight is not None and (type(max_in_flight) is not int or max_in_flight < 1):
             raise GraphError(f"max_in_flight is a whole number from 1 on, not {max_in_flight!r}")
+    said = {
+        "retry": retry is not None,
+        "live": live,
+        "shardable": shardable,
+        "max_in_flight": max_in_flight is not None,
+        "ordered": ordered is not None,
+    }
     options = Options(
         id=id,
         on_blob_error=on_blob_error,
@@ -121,8 +130,9 @@ def node(
         on_error=on_error,
         live=live,
         shardable=shardable,
-        max_in_flight=max_in_flight,
-        ordered=ordered,
+        max_in_flight=16 if max_in_flight is None else max_in_flight,
+        ordered=ordered is not False,
+        said=frozenset(name for name, is_said in said.items() if is_said),
     )
 
     def carry(function: F) -> F:
