@@ -22,6 +22,7 @@ NodeflowError
 ├── ChoiceError                 a logical node chose what is no branch of it
 ├── KeyMissingError             a value has no key by which a loop could take it
 ├── InputChangedError           a node changed the value that it was given
+├── NoneReturnedError           a node gave None, though it is annotated to give something else
 └── JobError                    a job can't start or can't go on
     ├── AlreadyRunningError     another supervisor runs this graph
     └── LoopDiedError           a process of a loop died
@@ -314,6 +315,20 @@ class InputChangedError(NodeflowError):
         return (
             f"node {self.node!r} changed its own input on item {self.item}; other nodes share that value: "
             "make a copy and change the copy"
+        )
+
+
+class NoneReturnedError(NodeflowError, TypeError):
+    """A node gave None, though it is annotated to give something else; it is said in development and in tests."""
+
+    def __init__(self, node: str, item: str, function: str, annotation: str) -> None:
+        super().__init__(node, item, function, annotation)
+        self.node, self.item, self.function, self.annotation = node, item, function, annotation
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node!r} gave None on item {self.item}, but {self.function} is annotated `-> {self.annotation}`"
+            f": return a value on every way through it, or annotate it `-> {self.annotation} | None`"
         )
 
 

@@ -35,7 +35,7 @@ def gives(spec: NodeSpec) -> Any:
         if declared is not Any or spec.kind is Kind.LOGICAL:
             return declared
     returned = _annotations(spec.function).get("return", Any)
-    return _element(returned) if spec.fans_out else returned
+    return _element(returned) if spec.fans_out else _awaited(returned)
 
 
 def plain(hint: Any) -> Any:
@@ -86,6 +86,14 @@ def _element(returned: Any) -> Any:
     origin, arguments = typing.get_origin(returned), typing.get_args(returned)
     iterable = isinstance(origin, type) and issubclass(origin, _MANY) and arguments
     return plain(arguments[0]) if iterable and (origin is not tuple or arguments[1:] == (...,)) else Any
+
+
+def _awaited(returned: Any) -> Any:
+    """What waiting for a value of a type gives; the type itself where it isn't waited for."""
+    origin, arguments = typing.get_origin(returned) or returned, typing.get_args(returned)
+    if not isinstance(origin, type) or not issubclass(origin, collections.abc.Awaitable):
+        return returned
+    return plain(arguments[-1]) if arguments else Any
 
 
 def _argument(kind: type, generics: tuple[type, ...]) -> Any:

@@ -186,6 +186,7 @@ class Development:
         Raises:
             UsageError: the graph has no such node.
             NodeFailedError: a node raised; what was kept of it stays.
+            NoneReturnedError: a node gave None, though it is annotated to give something else; the same.
         """
         self._check(node)
         kept = await self._all_kept()

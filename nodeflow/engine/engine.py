@@ -82,6 +82,7 @@ class FlowEngine:
         Raises:
             UsageError: the graph has no such node.
             NodeFailedError: a node raised; what was kept of it stays.
+            NoneReturnedError: a node gave None, though it is annotated to give something else; the same.
         """
         check_not_loading("engine.step()")
         return await self._development.step(node_id, Wanted(items=items, refresh=refresh))

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nodeflow.errors import UsageError
-from nodeflow.graph import Graph
+from nodeflow.graph import Graph, NodeSpec
 
 _HOME = Path(__file__).parents[2]
 _REMEDY = "give yours another name"
@@ -24,6 +24,13 @@ def finished(graph: Graph) -> Graph:
     from postprocess import NodeValidator, QueueMapper, apply_passes
 
     return apply_passes(graph, [QueueMapper(), NodeValidator()])
+
+
+def never_none(spec: NodeSpec) -> str:
+    """What a node is annotated to give, when None is none of it; empty when it may give None, or doesn't say."""
+    from postprocess import returns
+
+    return returns.never_none(spec)
 
 
 def check_packages(folder: Path | None = None) -> None:

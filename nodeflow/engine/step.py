@@ -20,6 +20,7 @@ from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.marks import finish_item
 from nodeflow.engine.partitions import Partitions
 from nodeflow.engine.recording import Recorder
+from nodeflow.engine.returned import check_returned
 from nodeflow.engine.samples import taken
 from nodeflow.engine.state import States
 from nodeflow.engine.status import fingerprint_of, input_digests
@@ -30,6 +31,7 @@ from nodeflow.errors import (
     GraphError,
     InputChangedError,
     NodeFailedError,
+    NoneReturnedError,
     PayloadError,
     StorageError,
     UsageError,
@@ -66,6 +68,7 @@ class Stepper:
         Raises:
             NodeFailedError: it raised, with the traceback from the user's own frame on.
             InputChangedError: it changed a value that it was given.
+            NoneReturnedError: it gave None, though it is annotated to give something else.
         """
         if spec.kind is Kind.READER and not spec.edges:
             raise UsageError(
@@ -115,6 +118,8 @@ class Stepper:
         if spec.kind is Kind.PRODUCER:
             limit = self.limit if spec.fans_out else None
             async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), limit):
+                if item is not None:
+                    check_returned(spec, item.id, item.outcome)
                 yield item
         if spec.kind is Kind.COLLECT:
             for item in _gathered(self.graph, spec, kept):
@@ -170,6 +175,7 @@ class Stepper:
         else:
             with _failures(spec, item_id, arguments):
                 outcome = await _called(spec, nodes, item_id, given, arguments, self._branches(spec))
+            check_returned(spec, item_id, outcome)
             yield KeptItem(item_id, outcome)
         if before is not None and _state(arguments) != before:
             raise InputChangedError(spec.id, item_id)
@@ -244,7 +250,9 @@ async def _numbered(
 def _failures(spec: NodeSpec, item_id: str, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
     try:
         yield
-    except (NodeFailedError, InputChangedError, GraphError, UsageError, BlobStoreError, _NotRecordedError):
+    except (NodeFailedError, InputChangedError, NoneReturnedError):
+        raise
+    except (GraphError, UsageError, BlobStoreError, _NotRecordedError):
         raise
     except BaseException as error:
         if not is_nodes_own(error):

@@ -19,6 +19,7 @@ from nodeflow.engine.passes import finished
 from nodeflow.engine.plan import LoopPlan, plan_loop
 from nodeflow.engine.refusals import RefusedError
 from nodeflow.engine.results import Results, loop_queue, shown_letter
+from nodeflow.engine.returned import check_returned
 from nodeflow.engine.runner import Runner
 from nodeflow.engine.state import States
 from nodeflow.engine.work import Work
@@ -73,6 +74,7 @@ def run_graph(graph: Graph, inputs: Mapping[str, Iterable[Any]] | None = None) -
         UsageError: `graph` is none; or `inputs` names a node that has inputs of its own or none of the graph, or has
             no list of values for it.
         StoppedError: a node raised that shall stop the job.
+        NoneReturnedError: a node gave None, though it is annotated to give something else.
     """
     if not isinstance(graph, Graph):
         raise UsageError(f"run_graph takes a Graph, not {graph!r}: import the one of your file")
@@ -206,6 +208,8 @@ class _Run:
                 self.queues.setdefault(loop_queue(given.join.loop), deque()).append(notice)
 
     def _note(self, node: str, item: str, outcome: Any) -> None:
+        if node not in self.inputs and f".{node}:finish" not in item:
+            check_returned(self.graph.nodes[node], item, outcome)
         values = self.store.shown(outcome)
         self.values[node] += values
 
