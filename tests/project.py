@@ -67,24 +67,31 @@ class Project:
             assert done.returncode == status, f"exit status {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
 
-    def on_a_terminal(self, *arguments: str) -> str:
-        """What `nodeflow` shows on a terminal when it is run to its end."""
+    def on_a_terminal(self, *arguments: str, answer: str = "", status: int = 0) -> str:
+        """What `nodeflow` shows on a terminal when it is run to its end.
+
+        Args:
+            arguments: what stands behind the command's name.
+            answer: what is typed there, if it asks.
+            status: the exit status that it must have.
+        """
         outer, inner = pty.openpty()
         shown = b""
         with subprocess.Popen(
             self._command("nodeflow", arguments),
             cwd=self.folder,
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=inner if answer else subprocess.DEVNULL,
             stdout=inner,
             stderr=inner,
         ) as process:
             os.close(inner)
+            os.write(outer, answer.encode())
             with suppress(OSError):  # how Linux says that the other end is closed
                 while part := os.read(outer, 65536):
                     shown += part
         os.close(outer)
-        assert process.returncode == 0, shown.decode()
+        assert process.returncode == status, shown.decode()
         return shown.decode()
 
     @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nodeflow.cli import blobs, develop, jobs, server
+from nodeflow.cli import blobs, develop, jobs, letters, server
 from nodeflow.errors import GraphError, LoopDiedError, NodeflowError, UsageError
 
 WRONG_USE = 2
@@ -29,7 +29,7 @@ app.command()(develop.step)
 app.command()(develop.status)
 app.command()(develop.outputs)
 app.command("jobs")(jobs.jobs)
-app.command("dead-letters")(jobs.dead_letters)
+app.command("dead-letters")(letters.dead_letters)
 app.add_typer(blobs.app, name="blobs")
 app.add_typer(server.app, name="server")
 

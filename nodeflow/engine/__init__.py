@@ -4,6 +4,7 @@ from nodeflow.engine.development import PlannedRun, StepPlan, StepResult
 from nodeflow.engine.engine import FlowEngine
 from nodeflow.engine.job import JobResult, JobStatus, NodeCount, Observer, Progress
 from nodeflow.engine.kept import KeptItem, KeptOutput, value_of
+from nodeflow.engine.letterfilter import LetterFilter
 from nodeflow.engine.loading import GraphSource, load_graph
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.status import NodeStatus, State
@@ -16,6 +17,7 @@ __all__ = [
     "JobStatus",
     "KeptItem",
     "KeptOutput",
+    "LetterFilter",
     "NodeCount",
     "NodeStatus",
     "Observer",

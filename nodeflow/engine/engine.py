@@ -13,6 +13,7 @@ from nodeflow.engine.development import Development, StepPlan, StepResult, Wante
 from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress, going_on_line
 from nodeflow.engine.jobbook import JobBook
 from nodeflow.engine.kept import KeptItem, KeptOutput
+from nodeflow.engine.letterfilter import LetterFilter
 from nodeflow.engine.letters import Letters
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
@@ -140,16 +141,27 @@ class FlowEngine:
         """
         return await self._scoped.blobs_in_use()
 
-    async def dead_letters(self) -> list[dict[str, Any]]:
-        """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback."""
-        return [dict(letter.shown) for letter in await self._letters.all()]
+    async def dead_letters(self, which: LetterFilter | None = None) -> list[dict[str, Any]]:
+        """The items that nodes raised on or readers couldn't take in, oldest first: input, error and traceback.
 
-    async def requeue(self, letters: Iterable[str] | None = None) -> int:
+        Args:
+            which: those that are given; None for all.
+
+        Raises:
+            UsageError: one is named that there isn't.
+        """
+        return [dict(letter.shown) for letter in await self._letters.chosen(_filter(which))]
+
+    async def requeueable(self, which: LetterFilter | None = None) -> list[dict[str, Any]]:
+        """Those that `requeue` would let go on, as `dead_letters` gives them."""
+        return [dict(letter.shown) for letter in await self._letters.requeueable(_filter(which))]
+
+    async def requeue(self, letters: LetterFilter | Iterable[str] | None = None) -> int:
         """Let the items of dead letters go on at the node that raised: in their job if that runs, or in the next run.
 
         Args:
-            letters: which, by the id in `letter`, all of one job; None for those of the last job, or of the one that
-                isn't done, and what could not be read.
+            letters: which, by a filter or by the id in `letter`, all of one job. Where neither ids nor a job are named,
+                it is those of the last job, or of the one that isn't done, and what could not be read.
 
         Returns:
             how many those were.
@@ -159,15 +171,21 @@ class FlowEngine:
                 with what they are a part of.
             AlreadyRunningError: they are of a job that is done, and a run begins just now.
         """
-        return await self._letters.requeue(letters)
+        return await self._letters.requeue(_filter(letters))
 
-    async def clear_dead_letters(self) -> int:
-        """Remove the dead letters of the graph for good; how many those were.
+    async def clear_dead_letters(self, letters: LetterFilter | Iterable[str] | None = None) -> int:
+        """Remove dead letters of the graph for good; how many those were.
 
         Where something waits for what they would give, it gets that as skipped: in their job, if that runs, or in the
         next run. This is done for one job at a time, the one that isn't done or else the oldest: those of others stay.
+
+        Args:
+            letters: which, by a filter or by the id in `letter`; None for all.
+
+        Raises:
+            UsageError: one is named that there isn't.
         """
-        return await self._letters.clear()
+        return await self._letters.clear(_filter(letters))
 
     async def waiting(self) -> dict[str, int]:
         """How many items lie in each channel that isn't empty, those that are at work included."""
@@ -187,6 +205,12 @@ class FlowEngine:
             evolve(record, nodes=await self._book.counts(record.id)) if record.status is JobStatus.RUNNING else record
             for record in await self._book.all()
         ]
+
+
+def _filter(letters: LetterFilter | Iterable[str] | None) -> LetterFilter:
+    if isinstance(letters, LetterFilter):
+        return letters
+    return LetterFilter(ids=None if letters is None else frozenset(letters))
 
 
 class _Printer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from nodeflow.engine.claim import sole_supervisor
 from nodeflow.engine.intake import check
 from nodeflow.engine.job import JobStatus
 from nodeflow.engine.jobbook import JobBook
+from nodeflow.engine.letterfilter import LetterFilter
 from nodeflow.engine.plan import LoopPlan, before_gathering, plan_loop, waits_for
 from nodeflow.engine.records import JobRecord, job_of_item
 from nodeflow.engine.refusals import RefusedError
@@ -103,21 +104,41 @@ class Letters:
         ]
         return sorted(found, key=lambda letter: str(letter.shown["at"]))
 
-    async def requeue(self, ids: Iterable[str] | None) -> int:
-        """Let the items of some go on in their job, be it now or in the next run; how many those were.
+    async def chosen(self, which: LetterFilter) -> list[Letter]:
+        """Some of them, oldest first.
 
-        Args:
-            ids: which; None for those of the job that a run goes on with, else the last one, and what can't be read.
+        Raises:
+            UsageError: there is none of a name, or no such node.
+        """
+        letters = await self.all()
+        if unknown := {*(which.ids or ())} - {letter.id for letter in letters}:
+            raise UsageError(f"no dead letter of graph {self.graph.name!r} has the id {min(unknown)!r}")
+        if which.node is not None and which.node not in {*self.graph.nodes, *(each.shown["node"] for each in letters)}:
+            raise UsageError(f"graph {self.graph.name!r} has no node {which.node!r}, and no dead letter of one")
+        return [letter for letter in letters if which.takes(letter)][: which.limit]
+
+    async def requeueable(self, which: LetterFilter) -> list[Letter]:
+        """Those of some that `requeue` lets go on.
+
+        Where neither ids nor a job are named, these are the letters of the job that a run goes on with, else of the
+        last one, and what can't be read.
+
+        Raises:
+            UsageError: there is none of a name.
+        """
+        letters = await self.chosen(which.unlimited)
+        if which.ids is None and which.job is None:
+            last = await self._last()
+            letters = [letter for letter in letters if letter.job in ("", last)]
+        return letters[: which.limit]
+
+    async def requeue(self, which: LetterFilter) -> int:
+        """Let the items of some go on in their job, be it now or in the next run; how many those were.
 
         Raises:
             UsageError: there is no such letter, they are of several jobs, another job isn't done, or theirs is gone.
         """
-        letters, last = await self.all(), await self._book.last()
-        lasts = last.id if last is not None else ""
-        if ids is None:
-            chosen = [letter for letter in letters if letter.job in ("", lasts)]
-        else:
-            chosen = self._named(set(ids), letters)
+        chosen, lasts = await self.requeueable(which), await self._last()
         jobs = {record.id for record in await self._book.all()}
         found = sorted({self._home(letter, jobs) for letter in chosen} - {""})
         if len(found) > 1:
@@ -126,29 +147,38 @@ class Letters:
             )
         return await self._go_on(found[0] if found else lasts, chosen)
 
-    async def clear(self) -> int:
-        """Remove all for good; how many those were.
+    async def _last(self) -> str:
+        last = await self._book.last()
+        return last.id if last is not None else ""
+
+    async def clear(self, which: LetterFilter) -> int:
+        """Remove some for good; how many those were.
 
         What waits for some of them gets them as skipped, in their job, be it now or in the next run. That is done for
         one job at a time, the one that isn't done or else the oldest: such letters of others stay.
+
+        Raises:
+            UsageError: there is none of a name.
         """
-        letters, known = await self.all(), await self._book.all()
+        letters, known = await self.chosen(which), await self._book.all()
         jobs = {record.id for record in known}
         awaited = [found for letter in letters if letter.job in jobs and (found := self._given_up(letter)) is not None]
         undone = [record.id for record in known if not record.is_done]
         job = undone[0] if undone else min((letter.job for letter in awaited), default="")
         count = await self._go_on(job, [letter for letter in awaited if letter.job == job])
-        count += await self._discard(letters, {letter.id for letter in awaited})
+        kept = {letter.id for letter in awaited}
+        rest = [letter for letter in letters if letter.id not in kept]
+        count += await self._discard(None if which.is_open and not kept else rest)
         await self._book.tidy()
         return count
 
-    async def _discard(self, letters: Sequence[Letter], awaited: set[str]) -> int:
+    async def _discard(self, letters: Sequence[Letter] | None) -> int:
+        """Remove letters for which nothing waits; None for all that there are, also those that come meanwhile."""
         queues, discard = await self._book.queues(), self.store.queue.discard
         names = dict.fromkeys([*queues.all, *(str(reader.target.queue) for reader in queues.readers)])
-        if not awaited:
+        if letters is None:
             return sum([await discard(name, None) for name in names])
-        rest = [letter for letter in letters if letter.id not in awaited]
-        return sum([await discard(name, [each.id for each in rest if each.queue == name]) for name in names])
+        return sum([await discard(name, [each.id for each in letters if each.queue == name]) for name in names])
 
     def _given_up(self, letter: Letter) -> Letter | None:
         """A letter for which something waits, and what that gets in its place; None when it gets nothing."""
@@ -167,11 +197,6 @@ class Letters:
         if work.in_words and not (work.run or work.dead):  # nothing failed: what it gave can't be kept for a join
             return None
         return evolve(letter, instead={**value, "given_up": True})
-
-    def _named(self, ids: set[str], letters: Sequence[Letter]) -> list[Letter]:
-        if unknown := ids - {letter.id for letter in letters}:
-            raise UsageError(f"no dead letter of graph {self.graph.name!r} has the id {min(unknown)!r}")
-        return [letter for letter in letters if letter.id in ids]
 
     def _home(self, letter: Letter, jobs: set[str]) -> str:
         """The job, of these, in which a letter goes on; empty for any.
