@@ -91,7 +91,7 @@ class Letters:
         """All of them, oldest first."""
         queue, queues = self.store.queue, await self._book.queues()
         found = [
-            Letter(name, letter, own_letter(letter, loop))
+            Letter(name, letter, own_letter(letter, loop, self.graph.nodes))
             for loop in self.graph.loops
             for name in queues.own(loop)
             for letter in await queue.dead_letters(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from attrs import define, evolve, field, fields, frozen
@@ -12,8 +13,8 @@ from attrs import define, evolve, field, fields, frozen
 from nodeflow.engine.evaluation import Absent, Branches, Outcome
 from nodeflow.engine.stages import Channel, Join
 from nodeflow.engine.traces import safe_text, user_trace
-from nodeflow.engine.work import kept_outcome
-from nodeflow.graph import NodeSpec
+from nodeflow.engine.work import kept_outcome, outcome_of
+from nodeflow.graph import Edge, NodeSpec, origin
 from nodeflow.storage import DeadLetter, Item, Ready
 
 
@@ -249,16 +250,17 @@ def foreign_letter(letter: DeadLetter, reader: NodeSpec) -> dict[str, Any]:
     return _refused(letter, letter.id, reader.id, reader.loop, str(reader.target.queue), "PayloadError")
 
 
-def own_letter(letter: DeadLetter, loop: str) -> dict[str, Any]:
+def own_letter(letter: DeadLetter, loop: str, nodes: Mapping[str, NodeSpec]) -> dict[str, Any]:
     """The record of an item on which a node of a loop raised, or which the loop could not go on with.
 
     Args:
         letter: what lies in the dead letters of the loop's queue.
         loop: the loop's name.
+        nodes: all nodes of the graph.
     """
     data = letter.value
     if isinstance(data, Mapping) and "error" in data:
-        return {"letter": letter.id, **shown_letter(data, letter.error)}
+        return {"letter": letter.id, **shown_letter(data, letter.error, nodes)}
     notice = data if isinstance(data, Mapping) else {}
     item, node = str(notice.get("item", letter.id)), str(notice.get("join", ""))
     return _refused(letter, item, node, loop, loop_queue(loop), "Refused")
@@ -278,12 +280,15 @@ def _refused(letter: DeadLetter, item: str, node: str, loop: str, queue: str, ki
     }
 
 
-def shown_letter(data: Mapping[str, Any], refused: str = "") -> dict[str, Any]:
-    """A dead letter as it is shown: with the input that the error came of.
+def shown_letter(
+    data: Mapping[str, Any], refused: str = "", nodes: Mapping[str, NodeSpec] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A dead letter as it is shown: with the input that the error came of, or what had come into the loop.
 
     Args:
         data: the letter.
         refused: why it could not be gone on with, when it was requeued.
+        nodes: all nodes of the graph, to name those that what came in is from.
     """
     error = data["error"] if not refused else {**data["error"], "type": "Refused", "message": refused}
     first: Mapping[str, Any] = next(iter(data["run"]), {})
@@ -294,9 +299,20 @@ def shown_letter(data: Mapping[str, Any], refused: str = "") -> dict[str, Any]:
         "job": data["job"],
         "attempt": data.get("attempt", 1),
         "at": data["at"],
-        "input": first.get("input", {}) if first else data["kept"],
+        "input": first.get("input", {}) if first else _given(data["kept"], nodes),
         "error": error,
     }
+
+
+def _given(kept: Mapping[str, Any], nodes: Mapping[str, NodeSpec]) -> dict[str, Any]:
+    """The values that came into a loop, by the node that gave them."""
+    found = {}
+    for node, data in kept.items():
+        outcome = outcome_of(data)
+        if not isinstance(outcome, Absent):
+            giver = origin(nodes, Edge(node)).id if node in nodes else node
+            found[giver] = dict(outcome.values) if isinstance(outcome, Branches) else outcome
+    return found
 
 
 def in_words(value: Any) -> dict[str, str]:

@@ -80,11 +80,14 @@ class Runner:
         Args:
             works: what is left.
             results: what came of it is added to these.
-            error: why, as it is kept.
+            error: why, as it is kept; in which node is added, where that isn't known.
             attempt: how often it was tried.
         """
         for work in works:
-            await self._way(work, results, 1, None, None).bury(error, attempt)
+            nodes = self.plan.entries[work.entry].called([again.node for again in work.run])
+            where = f"; it isn't known in which node: {', '.join(nodes)}" if len(nodes) > 1 else ""
+            why = {**error, "message": error["message"] + where}
+            await self._way(work, results, 1, None, None).bury(why, attempt)
 
     def _way(self, work: Work, results: Results, attempt: int, flush: Flush | None, hand: Hand | None) -> Way:
         self.nodes.partition = work.partition

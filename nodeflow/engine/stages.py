@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from attrs import field, frozen
 
 from nodeflow.engine.evaluation import Source
 from nodeflow.engine.partitioning import Partitioning
-from nodeflow.graph import NodeSpec
+from nodeflow.graph import Kind, NodeSpec
+
+_DECLARED = (Kind.READER, Kind.WRITER, Kind.COLLECT)
 
 
 @frozen(eq=False)
@@ -257,6 +259,12 @@ class Entry:
             if any(place in reached for _, place, _ in step.sources):
                 reached.add(step.place)
         return frozenset(reached)
+
+    def called(self, run: Sequence[str]) -> list[str]:
+        """The nodes with code of the user's that may be called when some run; when none is said, for what comes in."""
+        reached = self.reached(run or [self.spec.id])
+        steps = [step for step in self.steps.values() if step.place in reached and step.spec.kind not in _DECLARED]
+        return [step.spec.id for step in sorted(steps, key=lambda step: step.place)]
 
     def stage_at(self, level: tuple[str, ...]) -> Stage | None:
         """The stage below these fan-outs; None when there is none."""

@@ -247,7 +247,7 @@ def test_a_node_that_blocks_its_process_fails_its_item(project: Project) -> None
     assert "time.sleep(60)" in done.stderr
     assert "asyncio" not in done.stderr
     (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
-    assert (letter["node"], letter["input"]) == ("work", {"queue_numbers_work_reader": {"value": 5}})
+    assert (letter["node"], letter["input"]) == ("work", {"numbers": 5})
     discard(project)
 
 
@@ -274,3 +274,52 @@ def test_a_fan_out_of_a_gigabyte_goes_through_a_loop_of_a_third_of_that(project:
     project.replace("flow.py", "n: int) -> None", "n: str) -> None")
     project.replace("flow.py", 'graph.loop("b")', 'graph.loop("b", memory="330MB")')
     assert "100,000 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+
+
+DEADLY = """
+    import os
+    from nodeflow import Graph, node, Retry
+
+    def numbers():
+        yield from range(3)
+
+    def parse(n: int) -> int:
+        return 10 * n
+
+    @node(retry=Retry(times=1, backoff=0.01))
+    def check(n: int) -> int:
+        if n == 10:
+            os._exit(1)
+        return n
+
+    def last(n: int) -> int:
+        if n == 20:
+            os._exit(1)
+        return n
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        checked = graph.add(check, graph.add(parse, n))
+    with graph.loop("c"):
+        graph.add(last, checked)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_item_that_killed_its_process_shows_its_value_and_where_that_may_have_been(project: Project) -> None:
+    project.write("flow.py", DEADLY)
+    project.run("run", "flow.py", "--quiet", status=3)
+    letters = list(map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines()))
+    assert [(each["node"], each["input"]) for each in letters] == [("parse", {"numbers": 1}), ("last", {"check": 20})]
+    several, one = (each["error"]["message"] for each in letters)
+    assert several.endswith("3 times; it isn't known in which node: parse, check")
+    assert one.endswith("3 times")
+    assert "  numbers = 1\n" in project.run("dead-letters", "flow.py").stdout
+    project.replace("flow.py", "if n == 10:", "if False:")
+    project.run("dead-letters", "flow.py", "--requeue", "--node", "parse")
+    project.run("run", "flow.py", "--quiet", status=3)
+    assert len(project.run("dead-letters", "flow.py", "--json").stdout.splitlines()) == 1
+    discard(project)
