@@ -6,15 +6,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import anyio
 import anyio.lowlevel
 from attrs import evolve, frozen
 
 from nodeflow.engine.arguments import Reads, readable
-from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
-from nodeflow.engine.failures import Failure, StoppedError, is_nodes_own
+from nodeflow.engine.attempts import outcome_of, outcomes_of
+from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch
+from nodeflow.engine.failures import StoppedError, is_nodes_own
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.marks import finish_item
@@ -25,7 +26,6 @@ from nodeflow.engine.samples import taken
 from nodeflow.engine.state import States
 from nodeflow.engine.status import fingerprint_of, input_digests
 from nodeflow.engine.traces import safe_text, user_trace
-from nodeflow.engine.work import Again
 from nodeflow.errors import (
     BlobStoreError,
     GraphError,
@@ -117,7 +117,8 @@ class Stepper:
         """What the node gives; None says that it might give more."""
         if spec.kind is Kind.PRODUCER:
             limit = self.limit if spec.fans_out else None
-            async for item in _numbered(spec, spec.id, {}, nodes.produce(spec), limit):
+            values = outcomes_of(spec, nodes, spec.id, {}, lambda _: nodes.produce(spec))
+            async for item in _numbered(spec, spec.id, {}, values, limit):
                 if item is not None:
                     check_returned(spec, item.id, item.outcome)
                 yield item
@@ -136,7 +137,8 @@ class Stepper:
         for partition in range(loop.partitions if spec.has_finish else 0):
             nodes.partition = partition
             finish = finish_item(spec.id, partition, loop)
-            async for item in _numbered(spec, finish, {}, nodes.finish(spec), None):
+            values = outcomes_of(spec, nodes, finish, {}, lambda _: nodes.finish(spec))
+            async for item in _numbered(spec, finish, {}, values, None):
                 yield item and evolve(item, partition=partition)
 
     def _branches(self, spec: NodeSpec) -> frozenset[str]:
@@ -166,51 +168,20 @@ class Stepper:
         given, arguments = ready
         before = _state(arguments)
         if spec.fans_out:
-            is_childless = True
-            async for item in _numbered(spec, item_id, arguments, nodes.fan_out(spec, arguments, item_id), self.limit):
+            is_childless, start = True, partial(nodes.fan_out, spec, arguments, item_id)
+            values = outcomes_of(spec, nodes, item_id, given, start)
+            async for item in _numbered(spec, item_id, arguments, values, self.limit):
                 is_childless = False
                 yield item
             if is_childless:
                 yield KeptItem(f"{item_id}.{NO_CHILD}", Absent.SKIPPED)
         else:
             with _failures(spec, item_id, arguments):
-                outcome = await _called(spec, nodes, item_id, given, arguments, self._branches(spec))
+                outcome = await outcome_of(spec, nodes, item_id, given, arguments, self._branches(spec))
             check_returned(spec, item_id, outcome)
             yield KeptItem(item_id, outcome)
         if before is not None and _state(arguments) != before:
             raise InputChangedError(spec.id, item_id)
-
-
-async def _called(
-    spec: NodeSpec,
-    nodes: Nodes,
-    item_id: str,
-    given: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    branches: frozenset[str],
-) -> Outcome:
-    """What a node gives, tried again and with its errors taken as its options say; its error when it is left."""
-    attempt = 1
-    while True:
-        try:
-            outcome = settled(spec, given, await nodes.call(spec, arguments, item_id, attempt), branches)
-        except BaseException as error:
-            if not is_nodes_own(error):
-                raise
-            nodes.undo(spec)
-            again = Again(node=spec.id, given=given, attempt=attempt)
-            failure = Failure.of(spec, item_id, again, error)
-            if failure.delay is None and failure.is_left:
-                raise
-            if failure.delay is None:
-                return failure.outcome
-            await anyio.sleep(failure.delay)
-            attempt += 1
-        else:
-            if (state := nodes.state(spec)) is not None:
-                state.keep(state.changes())
-            nodes.pushed.clear()
-            return outcome
 
 
 class _NotRecordedError(Exception):
@@ -229,7 +200,7 @@ async def _record(recorder: Recorder, item: KeptItem) -> None:
 
 
 async def _numbered(
-    spec: NodeSpec, item_id: str, arguments: Mapping[str, Any], values: AsyncGenerator[Any, None], limit: int | None
+    spec: NodeSpec, item_id: str, arguments: Mapping[str, Any], values: AsyncGenerator[Outcome, None], limit: int | None
 ) -> AsyncIterator[KeptItem | None]:
     """The values of a generator as items; None at the end when it was cut at the limit."""
     number = 0
@@ -237,10 +208,9 @@ async def _numbered(
         while number != limit:
             with _failures(spec, f"{item_id}.{number}", arguments):
                 try:
-                    value = await anext(values)
+                    outcome = await anext(values)
                 except StopAsyncIteration:
                     return
-                outcome = settled(spec, arguments, value)
             yield KeptItem(f"{item_id}.{number}", outcome)
             number += 1
     yield None
