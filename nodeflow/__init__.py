@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from nodeflow.lazy import from_modules
 
 if TYPE_CHECKING:
     from nodeflow.engine import FlowEngine
@@ -43,22 +44,20 @@ __all__ = [
     "NodeflowError",
 ]
 
-_HOMES = {
-    "DataStore": "storage",
-    "File": "values",
-    "FlowEngine": "engine",
-    "Item": "storage",
-    "Lease": "storage",
-    "NodeflowError": "errors",
-    "RefValue": "values",
-    "Settings": "settings",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'graph')}"), name)
+__getattr__ = from_modules(
+    __name__,
+    {
+        **dict.fromkeys(__all__, "graph"),
+        "DataStore": "storage",
+        "File": "values",
+        "FlowEngine": "engine",
+        "Item": "storage",
+        "Lease": "storage",
+        "NodeflowError": "errors",
+        "RefValue": "values",
+        "Settings": "settings",
+    },
+)
 
 
 def __dir__() -> list[str]:

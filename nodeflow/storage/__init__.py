@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from nodeflow.lazy import from_modules
 
 if TYPE_CHECKING:
     from nodeflow.storage.cache import CacheStore
@@ -41,29 +42,26 @@ __all__ = [
     "joins_hash",
 ]
 
-_HOMES = {
-    "CacheStore": "cache",
-    "Changes": "changes",
-    "Claim": "claim",
-    "DataStore": "datastore",
-    "DeadLetter": "envelopes",
-    "Gathered": "changes",
-    "Item": "lease",
-    "Jobs": "jobs",
-    "Lease": "lease",
-    "Ledger": "ledger",
-    "LoopEnd": "ledger",
-    "Part": "changes",
-    "QueueStore": "queue",
-    "Ready": "payloads",
-    "RedisConnection": "connection",
-    "Stats": "stats",
-    "Tally": "tally",
-    "joins_hash": "changes",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = from_modules(
+    __name__,
+    {
+        "CacheStore": "cache",
+        "Changes": "changes",
+        "Claim": "claim",
+        "DataStore": "datastore",
+        "DeadLetter": "envelopes",
+        "Gathered": "changes",
+        "Item": "lease",
+        "Jobs": "jobs",
+        "Lease": "lease",
+        "Ledger": "ledger",
+        "LoopEnd": "ledger",
+        "Part": "changes",
+        "QueueStore": "queue",
+        "Ready": "payloads",
+        "RedisConnection": "connection",
+        "Stats": "stats",
+        "Tally": "tally",
+        "joins_hash": "changes",
+    },
+)
