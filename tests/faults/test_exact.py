@@ -271,7 +271,7 @@ def test_an_item_that_kills_its_process_goes_to_the_dead_letters_and_all_others_
     assert take_results(project) == [each for each in expected() if each[0] != 150]
     (letter,) = map(json.loads, project.run("dead-letters", "flow.py", "--json").stdout.splitlines())
     assert letter["node"] == "work"
-    assert letter["input"] == {"queue_spread_work_reader": {"value": 20_000}}
+    assert letter["input"] == {"spread": 20_000}
     assert (letter["error"]["type"], letter["attempt"]) == ("Death", 3)
     assert "died, was cut off or was replaced while it held the item, 3 times" in letter["error"]["message"]
     assert "process b/" in done.stderr
