@@ -26,6 +26,7 @@ ON_BOTH_SERVERS = (HERE / "storage", HERE / "engine" / "test_run.py", HERE / "fa
 
 ON_ONE_SERVER = {
     "test_by.py",
+    "test_deadly_values.py",
     "test_drains.py",
     "test_exact.py",
     "test_letters.py",

@@ -125,6 +125,10 @@ class Hands:
         """Wait until no item of a lot is in hand any more."""
         await self._once(lambda: all(hand.lot is not lot for hand in self._open))
 
+    async def until_none(self) -> None:
+        """Wait until no item is in hand any more."""
+        await self._once(lambda: not self._open)
+
     async def commit(self) -> None:
         """Commit items in the order in which they became whole, until this is cancelled."""
         while True:

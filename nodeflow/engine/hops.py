@@ -50,6 +50,10 @@ class Hops:
         """Note what a mark is: from now on only this process changes it, else its hops are refused."""
         self._marks[mark] = value
 
+    def known(self, mark: str) -> int:
+        """What a mark is that only this process changes, as far as its hops are committed."""
+        return self._marks.get(mark, 0)
+
     async def commit(self, results: Results, lease: Lease | None = None, items: list[Item] | None = None) -> None:
         """Commit results, all or nothing, behind all that are being committed.
 

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, evolve, field, frozen
 
 from nodeflow.engine.batch import Batch, OverlappingBatch, Pace
+from nodeflow.engine.caution import Alone, Caution
 from nodeflow.engine.express import Express
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.flights import Flights
@@ -21,7 +22,7 @@ from nodeflow.engine.held import Held
 from nodeflow.engine.hops import DrainedError, Hops
 from nodeflow.engine.intake import Intake
 from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end, position_mark
+from nodeflow.engine.marks import end_mark, epoch_mark, finishers, loop_end
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.packing import Packing
 from nodeflow.engine.plan import LoopPlan
@@ -167,28 +168,44 @@ class Worker:
     paces: dict[str, Pace] = field(factory=dict, init=False)
     """How fast the items of each queue went through last."""
     hands: Hands = field(init=False)
+    alone: Alone = field(init=False)
     outboxes: list[Outbox] = field(factory=list, init=False)
     _taken: dict[str, list[anyio.Event]] = field(factory=dict, init=False)
     _expresses: dict[str, Express | None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.hands = Hands(self.runner.nodes, self._settle)
+        self.alone = Alone(self.turn, self.hands)
 
     async def run(self) -> None:
         """Let all heads work until the loop is closed, or told to drain."""
+        cautions = await self._cautions()
         async with anyio.create_task_group() as committing:
             async with anyio.create_task_group() as tasks:
                 if self.post.plan.flies:
                     self.runner = evolve(self.runner, flights=Flights(tasks, self.hands))
                     self.hands.give_up = tasks.cancel_scope.cancel  # what is in hand is given again
                     committing.start_soon(self._commit_whole)
-                self._start_heads(tasks)
+                for caution in cautions:
+                    tasks.start_soon(self.produce, caution)
+                self._start_readers(tasks)
             committing.cancel_scope.cancel()
+        for caution in cautions if self.drain.is_set() else ():
+            await caution.end(self.in_parts.ledger)
 
-    def _start_heads(self, tasks: TaskGroup) -> None:
+    async def _cautions(self) -> list[Caution]:
+        """One for each producer that has not come to its end."""
+        heads, slot = [head for head in self.post.plan.heads if head.kind is Kind.PRODUCER], self.post.slot
+        known = await self.in_parts.ledger.read() if heads else {}
+        found = [Caution(self.hops, head, slot, known) for head in heads if end_mark(head.id, slot) not in known]
+        self.alone.cautious.update(each.head.id for each in found if each.is_called_for)
+        return found
+
+    def _start_readers(self, tasks: TaskGroup) -> None:
         plan = self.post.plan
         for head in plan.heads:
-            tasks.start_soon(self.produce if head.kind is Kind.PRODUCER else self.read_channel, head)
+            if head.kind is not Kind.PRODUCER:
+                tasks.start_soon(self.read_channel, head)
         tasks.start_soon(self.read_own)
         if plan.partitioning is not None and self.post.slot == 0:
             routing = Routing(plan, plan.partitioning, self.runner.packing, self.hops)
@@ -202,14 +219,9 @@ class Worker:
         except DrainedError:
             self.hands.give_up()
 
-    async def produce(self, head: NodeSpec) -> None:
+    async def produce(self, caution: Caution) -> None:
         """Take a producer's values through the loop, and commit whatever has come of them meanwhile."""
-        at, end = position_mark(head.id, self.post.slot), end_mark(head.id, self.post.slot)
-        known = await self.in_parts.ledger.read()
-        if end in known:
-            return
-        producing = Producing(self, head, at, end, known.get(at, 0))
-        self.hops.expect(at, producing.position)
+        producing = Producing(self, caution)
         self.outboxes.append(producing.outbox)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(producing.outbox.run)
@@ -221,6 +233,7 @@ class Worker:
                     producing.outbox.results.take()  # it is given again: the position is where it was
                 pulling.cancel_scope.cancel()
             producing.outbox.close()
+        self.alone.cautious.discard(producing.head.id)
 
     async def _stop_on_drain(self, producing: Producing) -> None:
         await self.drain.wait()
@@ -300,19 +313,24 @@ class Worker:
             has_gone_on = True
             task_status.started(most)
 
+        is_apart = bool(self.alone.cautious)
+        async with self.alone.apart():
+            await self._lease(queue, handle, most, go_on)
+        if not has_gone_on:
+            await anyio.sleep(_LOOK_SECONDS if is_apart else 0)
+            go_on(0)
+
+    async def _lease(self, queue: str, handle: Handle, most: int, go_on: GoOn) -> None:
+        timeout = 0 if self.alone.cautious else _LOOK_SECONDS
         with suppress(DrainedError), self._in_hand(queue) as later_ones_end:
             self.hops.go_on()
-            async with self.post.store.queue.lease(
-                queue, most, timeout=_LOOK_SECONDS, consumer=self.post.name
-            ) as lease:
+            async with self.post.store.queue.lease(queue, most, timeout=timeout, consumer=self.post.name) as lease:
                 if lease:
                     try:
                         await handle(lease, most, go_on)
                     except BaseException:
                         await later_ones_end()
                         raise
-        if not has_gone_on:
-            go_on(0)
 
     @contextmanager
     def _in_hand(self, queue: str) -> Iterator[Callable[[], Awaitable[None]]]:

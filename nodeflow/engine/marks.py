@@ -19,6 +19,21 @@ def epoch_mark(loop: str, slot: int) -> str:
     return f"epoch:{loop}/{slot}"
 
 
+def ahead_mark(producer: str, shard: int) -> str:
+    """How many values of a producer its process may have in hand that aren't committed; none once that ended well."""
+    return f"ahead:{producer}/{shard}"
+
+
+def tried_mark(producer: str, shard: int) -> str:
+    """Behind which of a producer's values the one is that was tried alone last: its number, and one more."""
+    return f"tried:{producer}/{shard}"
+
+
+def tries_mark(producer: str, shard: int) -> str:
+    """How often that value was tried alone."""
+    return f"tries:{producer}/{shard}"
+
+
 def end_mark(head: str, shard: int) -> str:
     """That a producer has no more values."""
     return f"end:{head}/{shard}"

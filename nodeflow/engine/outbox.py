@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 
 from nodeflow.engine.hops import DrainedError
 from nodeflow.engine.results import Results
 from nodeflow.engine.way import HOP_BYTES
 
-_TURN_SECONDS = 0.001
+_TURN_SECONDS = 0.005
 """How long a producer may go on before the event loop has its turn, while a commit is under way."""
 
 
@@ -25,6 +26,8 @@ class Outbox:
     def __init__(self, commit: Callable[[Results], Awaitable[None]]) -> None:
         self.before: Callable[[], None] = lambda: None
         """Called before what has come so far is committed."""
+        self.is_ahead: Callable[[], bool] = lambda: False
+        """Whether too many values are in hand that aren't committed."""
         self.results = Results()
         """What has come of the values so far; only whole items are committed by `run`."""
         self._commit = commit
@@ -50,7 +53,7 @@ class Outbox:
     async def make_room(self) -> None:
         """Have what there is committed; waits while too much isn't."""
         self.wake()
-        while self.is_full and not self._is_over:
+        while (self.is_full or self.is_ahead()) and not self._is_over:
             self._taken = anyio.Event()
             await self._taken.wait()
 
@@ -68,17 +71,25 @@ class Outbox:
     async def flush(self) -> None:
         """Commit what there is now, also within an item."""
         async with self._committing:
-            self.before()
-            if not self.results.is_empty:
-                await self._commit(self.results.take())
+            await self._send()
+
+    async def _send(self) -> None:
+        self.before()
+        if not self.results.is_empty:
+            results = self.results.take()
+            self._taken.set()
+            await self._commit(results)
+            self._taken.set()
 
     @property
     def is_due(self) -> bool:
         """Whether the event loop should have its turn, so that what waits is sent."""
-        if self._is_committing and time.monotonic() < self._turn:
-            return False
+        return not self._is_committing or time.monotonic() >= self._turn
+
+    async def give_turn(self) -> None:
+        """Let the event loop have its turn."""
         self._turn = time.monotonic() + _TURN_SECONDS
-        return True
+        await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """Nothing more will come: `run` ends when all is committed."""
@@ -96,11 +107,8 @@ class Outbox:
                     self._is_awake = False
                 async with self._committing:
                     if not self._is_within and not self.results.is_empty:
-                        self.before()
-                        results = self.results.take()
-                        self._taken.set()
                         self._is_committing = True
-                        await self._commit(results)
+                        await self._send()
                         self._is_committing = False
                 if self._is_closed and self.results.is_empty:
                     return

@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import anyio
-import anyio.lowlevel
 from attrs import define, field
 
 from nodeflow.engine.apart import Apart, apart
+from nodeflow.engine.caution import Caution
 from nodeflow.engine.draining import Interrupted
 from nodeflow.engine.express import Express, Stray
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import is_async, nodes_error
+from nodeflow.engine.marks import end_mark, position_mark
 from nodeflow.engine.outbox import Outbox
 from nodeflow.engine.results import Results
 from nodeflow.engine.work import Work
@@ -32,17 +32,18 @@ class Producing:
 
     Args:
         worker: takes its values through the loop.
-        head: the producer.
-        at: the mark of how many of its values are committed.
-        end: the mark that it has no more.
-        position: how many are committed.
+        caution: says which of them it takes through alone.
     """
 
     worker: Worker
-    head: NodeSpec
-    at: str
-    end: str
-    position: int
+    caution: Caution
+    head: NodeSpec = field(init=False)
+    position: int = field(init=False)
+    """How many of its values were committed when this process began."""
+    at: str = field(init=False)
+    """The mark of how many are committed."""
+    end: str = field(init=False)
+    """The mark that it has no more."""
     has_sought: bool = field(default=False, init=False)
     is_stopped: bool = field(default=False, init=False)
     next: int = field(default=0, init=False)
@@ -60,8 +61,12 @@ class Producing:
     outbox: Outbox = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.head, self.position = self.caution.head, self.caution.position
+        self.at = position_mark(self.head.id, self.worker.post.slot)
+        self.end = end_mark(self.head.id, self.worker.post.slot)
         self._prefix = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}."
         self.outbox = Outbox(self.worker.hops.commit)
+        self.outbox.is_ahead = lambda: self.caution.is_ahead(self._number, self.outbox.results)
         self.express = self.worker.express(self.head, self.outbox.results)
         if self.express is not None:
             self.outbox.before = self.express.count
@@ -70,6 +75,7 @@ class Producing:
         """Take its values through the loop, from its position on."""
         self.next = self.position
         self._task = asyncio.current_task()
+        await self.caution.begin()
         if self.head.options.live:
             await self._resume()
         self._first = self._number = self.position if self.head.options.live else 0
@@ -103,17 +109,21 @@ class Producing:
             await self._handle(value, self._number)
         self._number += 1
         if self.outbox.is_due:
-            await anyio.lowlevel.checkpoint()
+            await self.outbox.give_turn()
 
     @property
     def _is_fast(self) -> bool:
         """Whether the next value may go the short way."""
-        return self.express is not None and self._number > self.position and not self.worker.turn.locked()
+        if self.express is None or self._number <= self.position or self._number < self.caution.until:
+            return False
+        return not self.worker.turn.locked() and not self.worker.alone.lock.locked()
 
     def _following(self, values: Iterator[Any]) -> Iterator[tuple[str, Any]]:
         """The next values and their ids, up to when others should have their turn."""
-        number, outbox = self._number, self.outbox
-        while not (outbox.is_full or outbox.is_due):
+        outbox = self.outbox
+        for number in range(self._number, self.caution.room()):
+            if outbox.is_full or outbox.is_due:
+                return
             try:
                 value = self.next_now(values)
             except BaseException as error:  # the values before it come first
@@ -122,7 +132,6 @@ class Producing:
             if value is _END:
                 return
             yield f"{self._prefix}{number}", value
-            number += 1
 
     def stop(self) -> None:
         """Let it give no further value; what it has given goes on."""
@@ -182,7 +191,7 @@ class Producing:
             raise self._error
         await self.outbox.make_room()
         if self.outbox.is_due:
-            await anyio.lowlevel.checkpoint()
+            await self.outbox.give_turn()
 
     async def _astray(self, express: Express, stray: Stray) -> None:
         """Take a value on by the long way."""
@@ -206,26 +215,57 @@ class Producing:
         """Go on with the value that was under way: it doesn't come again."""
         item = self._item(self.position)
         if left := (await self.worker.in_parts.left([item])).get(item):
-            await self._run(self.worker.intake.left(left, None, self.outbox.results), self.position)
+            await self._try(self.worker.intake.left(left, None, self.outbox.results), self.position)
             self.position += 1
+        self.worker.alone.cautious.discard(self.head.id)
 
     async def _handle(self, value: Any, number: int) -> None:
         item = self._item(number)
         may_be_left = number == self.position and not self.head.options.live
         left = (await self.worker.in_parts.left([item])).get(item) if may_be_left else None
-        works = [Work(item=item, entry=self.head.id, kept={self.head.id: value})]
-        await self._run(works if left is None else self.worker.intake.left(left, None, self.outbox.results), number)
+        works: Sequence[Work] = [Work(item=item, entry=self.head.id, kept={self.head.id: value})]
+        if left is not None:
+            works = self.worker.intake.left(left, None, self.outbox.results)
+        if number < self.caution.until:
+            await self._try(works, number)
+            return
+        async with self.worker.alone.apart():
+            await self._run(works, number)
+
+    async def _try(self, works: Sequence[Work], number: int) -> None:
+        """Take a value alone through the loop of which a process may have died, unless too many have."""
+        async with self.worker.alone.alone():
+            if self.caution.tries < self.worker.post.most_deaths:
+                await self.caution.note(number)
+                await self._run(works, number)
+            else:
+                await self._bury(works, number)
+            await self.worker.hands.until_none()
+            await self.outbox.flush()
+        if number + 1 >= self.caution.until:
+            self.worker.alone.cautious.discard(self.head.id)
+
+    async def _bury(self, works: Sequence[Work], number: int) -> None:
+        self.outbox.begin()
+        async with self.worker.turn:
+            await self.worker.runner.bury(works, self.outbox.results, self.caution.error(), self.caution.tries)
+        self.caution.tries, self.next = 0, number + 1
+        await self._over(number)
 
     async def _run(self, works: Sequence[Work], number: int) -> None:
         if self.worker.runner.flights is not None:
             await self._run_overlapping(works, number)
             return
-        item, results = self._item(number), self.outbox.results
         self.outbox.begin()
         async with self.worker.turn:
-            await self.worker.runner.run_each(works, results, flush=partial(self._flush, item))
-        self.worker.in_parts.over(item, results)
-        results.marks[self.at] = number + 1
+            await self.worker.runner.run_each(
+                works, self.outbox.results, flush=partial(self._flush, self._item(number))
+            )
+        await self._over(number)
+
+    async def _over(self, number: int) -> None:
+        self.worker.in_parts.over(self._item(number), self.outbox.results)
+        self.outbox.results.marks[self.at] = number + 1
         await self.outbox.end()
 
     async def _run_overlapping(self, works: Sequence[Work], number: int) -> None:
