@@ -72,6 +72,40 @@ def test_flights_whose_results_find_no_room_are_given_again(project: Project, or
     assert take_results(project) == list(range(13_000))
 
 
+def test_a_producer_whose_loop_sends_nothing_on_is_drained_too(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        from itertools import count
+        from pathlib import Path
+        from nodeflow import Graph
+
+        def numbers():
+            for n in count():
+                if n == 200_000:
+                    Path("at work").touch()
+                yield n
+
+        def work(n: int):
+            return n
+
+        graph = Graph("TOKEN")
+        with graph.loop("a"):
+            graph.add(work, graph.add(numbers))
+        """,
+    )
+    with project.started("run", "flow.py", "--quiet") as supervisor:
+        eventually((project.folder / "at work").exists, within=30, what="the loop is at work")
+        supervisor.send_signal(signal.SIGTERM)
+        output, errors = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 0, errors
+    assert "0 failed" in output
+    assert "drained before the end" in output
+    assert not output.startswith("0 items")
+    with redis.Redis.from_url(project.url) as client:
+        client.delete(*client.keys(f"{{{project.token}}}:job:*"))
+
+
 STOPS = """
     import os, time
     from pathlib import Path
