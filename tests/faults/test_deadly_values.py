@@ -248,6 +248,26 @@ def work(n: int, ctx: Context):
 
 
 @pytest.mark.slow
+def test_a_call_that_is_under_way_is_not_taken_for_deadly(project: Project) -> None:
+    project.write("flow.py", FLOW.replace("def numbers():", "async def numbers():"))
+    project.replace("flow.py", "    yield from range(10)", """    for n in range(10):
+        await asyncio.sleep(0.3 if n == 5 else 0)
+        yield n""")  # fmt: skip
+    project.replace("flow.py", "def work(n: int):\n    die(n)\n    return n", """@node(retry=Retry(times=1, backoff=0.01))
+class Work(NonBlockingNode):
+    async def execute(self, n: int, ctx: Context):
+        die(n)
+        if n == 0 and ctx.attempt == 1:
+            raise ValueError("only once")
+        await asyncio.sleep(1 if n == 0 else 0)
+        return n""")  # fmt: skip
+    project.replace("flow.py", "graph.add(work", "graph.add(Work()")
+    assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
+    assert take_results(project) == [n for n in range(10) if n != 5]
+    discard(project)
+
+
+@pytest.mark.slow
 def test_a_live_producer_goes_on_with_its_next_value(project: Project) -> None:
     project.write("flow.py", FLOW.replace("{5}", "range(0, 60, 10)"))
     project.replace("flow.py", "def numbers():\n    yield from range(10)", """@node(live=True)
