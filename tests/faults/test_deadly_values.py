@@ -236,7 +236,7 @@ def work""".replace("LIVE", "live=True" if kind == "a live producer" else ""))  
 @pytest.mark.slow
 def test_what_waits_for_its_retry_is_not_taken_for_deadly(project: Project) -> None:
     project.write("flow.py", FLOW.replace("{5}", "{8, 9}"))
-    project.replace("flow.py", "def work(n: int):\n", """@node(retry=Retry(times=1, backoff=0.01))
+    project.replace("flow.py", "def work(n: int):\n", """@node(retry=Retry(times=1))
 def work(n: int, ctx: Context):
     if n < 8 and ctx.attempt == 1:
         raise ValueError("only once")
@@ -253,7 +253,7 @@ def test_a_call_that_is_under_way_is_not_taken_for_deadly(project: Project) -> N
     project.replace("flow.py", "    yield from range(10)", """    for n in range(10):
         await asyncio.sleep(0.3 if n == 5 else 0)
         yield n""")  # fmt: skip
-    project.replace("flow.py", "def work(n: int):\n    die(n)\n    return n", """@node(retry=Retry(times=1, backoff=0.01))
+    project.replace("flow.py", "def work(n: int):\n    die(n)\n    return n", """@node(retry=Retry(times=1))
 class Work(NonBlockingNode):
     async def execute(self, n: int, ctx: Context):
         die(n)
