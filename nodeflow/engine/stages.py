@@ -11,7 +11,7 @@ from nodeflow.engine.evaluation import Source
 from nodeflow.engine.partitioning import Partitioning
 from nodeflow.graph import Kind, NodeSpec
 
-_DECLARED = (Kind.READER, Kind.WRITER, Kind.COLLECT)
+_NOT_CALLED = (Kind.PRODUCER, Kind.READER, Kind.WRITER, Kind.COLLECT)
 
 
 @frozen(eq=False)
@@ -261,9 +261,9 @@ class Entry:
         return frozenset(reached)
 
     def called(self, run: Sequence[str]) -> list[str]:
-        """The nodes with code of the user's that may be called when some run; when none is said, for what comes in."""
+        """The nodes that are called with values when some of them run; when none is said, with what comes in."""
         reached = self.reached(run or [self.spec.id])
-        steps = [step for step in self.steps.values() if step.place in reached and step.spec.kind not in _DECLARED]
+        steps = [step for step in self.steps.values() if step.place in reached and step.spec.kind not in _NOT_CALLED]
         return [step.spec.id for step in sorted(steps, key=lambda step: step.place)]
 
     def stage_at(self, level: tuple[str, ...]) -> Stage | None:

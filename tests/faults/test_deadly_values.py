@@ -85,7 +85,7 @@ def test_a_value_that_ends_its_process_fails_and_all_others_come_through(project
     assert done.stderr.count("process a/0 of loop 'a' exited with status 7") == 4
     assert take_results(project) == [n for n in range(10) if n != 5]
     (letter,) = letters(project)
-    assert (letter["node"], letter["input"], letter["attempt"]) == ("work", {"numbers": {"value": 5}}, 3)
+    assert (letter["node"], letter["input"], letter["attempt"]) == ("work", {"numbers": 5}, 3)
     assert letter["error"]["type"] == "Death"
     assert letter["error"]["message"] == "process a/0 died while it went through the loop alone, 3 times"
     discard(project)
@@ -228,7 +228,7 @@ def work""".replace("LIVE", "live=True" if kind == "a live producer" else ""))  
     project.replace("flow.py", 'with graph.loop("a"):', """with graph.loop("a"):
     graph.add(QueueWriter("too"), graph.add(work, graph.add(others), id="slow"))""")  # fmt: skip
     project.run("run", "flow.py", "--quiet", status=3)
-    assert [letter["input"] for letter in letters(project)] == [{"numbers": {"value": n}} for n in (3, 4, 5)]
+    assert [letter["input"] for letter in letters(project)] == [{"numbers": n} for n in (3, 4, 5)]
     assert take_results(project) == [n for n in range(10) if n not in {3, 4, 5}]
     discard(project)
 
