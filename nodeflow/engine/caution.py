@@ -35,14 +35,35 @@ class Alone:
 
     turn: anyio.Lock
     hands: Hands
-    cautious: set[str] = field(factory=set, init=False)
-    """The producers whose values are tried alone."""
     lock: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
-    """Held by what is tried alone; while there are cautious producers, also by whatever else is in hand."""
+    """Held by what is tried alone; while something may have to be, also by whatever else is in hand."""
+    _suspected: set[str] = field(factory=set, init=False)
+    _calm: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def suspect(self, giver: str) -> None:
+        """From now on a producer, or a queue, may give what has to be tried alone."""
+        self._suspected.add(giver)
+
+    def trust(self, giver: str) -> None:
+        """It has nothing more of that kind."""
+        self._suspected.discard(giver)
+        if not self._suspected:
+            self._calm.set()
+            self._calm = anyio.Event()
+
+    @property
+    def is_called_for(self) -> bool:
+        """Whether something may have to be tried alone."""
+        return bool(self._suspected)
+
+    async def over(self, seconds: float) -> None:
+        """Wait for the time when nothing has to be tried alone any more, so many seconds at most."""
+        with anyio.move_on_after(seconds if self.is_called_for else 0):
+            await self._calm.wait()
 
     def apart(self) -> AbstractAsyncContextManager[Any]:
         """Have in hand what isn't tried alone: never while something is."""
-        return self.lock if self.cautious else nullcontext()
+        return self.lock if self.is_called_for else nullcontext()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:

@@ -46,6 +46,9 @@ Handle = Callable[[Lease, int, GoOn], Awaitable[None]]
 CLOSED = 2
 """What `Ledger.end_loop` says of a loop that is closed."""
 
+Wait = Callable[[], Awaitable[None]]
+"""Waits for something."""
+
 _LOOK_SECONDS = 0.1
 """How often a reader whose queue is empty looks whether it is used up, or whether to drain."""
 
@@ -198,7 +201,9 @@ class Worker:
         heads, slot = [head for head in self.post.plan.heads if head.kind is Kind.PRODUCER], self.post.slot
         known = await self.in_parts.ledger.read() if heads else {}
         found = [Caution(self.hops, head, slot, known) for head in heads if end_mark(head.id, slot) not in known]
-        self.alone.cautious.update(each.head.id for each in found if each.is_called_for)
+        for each in found:
+            if each.is_called_for:
+                self.alone.suspect(each.head.id)
         return found
 
     def _start_readers(self, tasks: TaskGroup) -> None:
@@ -233,7 +238,7 @@ class Worker:
                     producing.outbox.results.take()  # it is given again: the position is where it was
                 pulling.cancel_scope.cancel()
             producing.outbox.close()
-        self.alone.cautious.discard(producing.head.id)
+        self.alone.trust(producing.head.id)
 
     async def _stop_on_drain(self, producing: Producing) -> None:
         await self.drain.wait()
@@ -258,13 +263,15 @@ class Worker:
     async def read_channel(self, head: NodeSpec) -> None:
         """Lease items of a channel, take them through the loop and commit, until the loop is closed."""
 
-        async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
+        async def there_is_room() -> None:
             while self.held.is_full and not self.drain.is_set():
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self.drain.wait()
+
+        async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
             await self._handle(lease, head, most, go_on)
 
-        await self._read(self.post.plan.queue_of(head, self.post.slot), handle)
+        await self._read(self.post.plan.queue_of(head, self.post.slot), handle, when_ready=there_is_room)
 
     async def read_own(self) -> None:
         """Do the work that the loop has left for later, and look for its end when there is none."""
@@ -279,7 +286,7 @@ class Worker:
         async def handle(lease: Lease, most: int, go_on: GoOn) -> None:
             await self._handle(lease, None, most, go_on)
 
-        await self._read(plan.own_queue(self.post.slot), handle, look)
+        await self._read(plan.own_queue(self.post.slot), handle, when_idle=look)
 
     async def route(self, routing: Routing, queue: str, address_of: AddressOf) -> None:
         """Send what lies in a queue to the processes that have the keys."""
@@ -293,10 +300,14 @@ class Worker:
         queue = self.post.plan.own_queue(work.partition)
         return queue, await self.runner.packing.work(queue, work)
 
-    async def _read(self, queue: str, handle: Handle, when_idle: Callable[[], Awaitable[None]] = _do_nothing) -> None:
+    async def _read(
+        self, queue: str, handle: Handle, *, when_ready: Wait = _do_nothing, when_idle: Wait = _do_nothing
+    ) -> None:
         most = 1
+        self.alone.suspect(queue)  # as long as it isn't known what a process before has left in it
         async with anyio.create_task_group() as leases:
             while not (self.drain.is_set() or self.is_closed or self.hops.is_over):
+                await when_ready()
                 taken = await leases.start(self._take, queue, handle, most)
                 most = taken or most
                 if not taken:
@@ -313,18 +324,19 @@ class Worker:
             has_gone_on = True
             task_status.started(most)
 
-        is_apart = bool(self.alone.cautious)
         async with self.alone.apart():
             await self._lease(queue, handle, most, go_on)
         if not has_gone_on:
-            await anyio.sleep(_LOOK_SECONDS if is_apart else 0)
+            await self.alone.over(_LOOK_SECONDS)
             go_on(0)
 
     async def _lease(self, queue: str, handle: Handle, most: int, go_on: GoOn) -> None:
-        timeout = 0 if self.alone.cautious else _LOOK_SECONDS
+        timeout = 0 if self.alone.is_called_for else _LOOK_SECONDS
         with suppress(DrainedError), self._in_hand(queue) as later_ones_end:
             self.hops.go_on()
             async with self.post.store.queue.lease(queue, most, timeout=timeout, consumer=self.post.name) as lease:
+                if self.alone.is_called_for and all(item.attempt == 1 for item in lease):
+                    self.alone.trust(queue)
                 if lease:
                     try:
                         await handle(lease, most, go_on)

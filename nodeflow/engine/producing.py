@@ -217,7 +217,7 @@ class Producing:
         if left := (await self.worker.in_parts.left([item])).get(item):
             await self._try(self.worker.intake.left(left, None, self.outbox.results), self.position)
             self.position += 1
-        self.worker.alone.cautious.discard(self.head.id)
+        self.worker.alone.trust(self.head.id)
 
     async def _handle(self, value: Any, number: int) -> None:
         item = self._item(number)
@@ -243,7 +243,7 @@ class Producing:
             await self.worker.hands.until_none()
             await self.outbox.flush()
         if number + 1 >= self.caution.until:
-            self.worker.alone.cautious.discard(self.head.id)
+            self.worker.alone.trust(self.head.id)
 
     async def _bury(self, works: Sequence[Work], number: int) -> None:
         self.outbox.begin()
