@@ -14,6 +14,9 @@ from typing import Any, Self
 import anyio
 from attrs import define, field
 
+_SOON_SECONDS = 0.1
+"""How long is waited for a value when none is to come any more: one that was made must not be lost."""
+
 Call = tuple[Callable[[], Any], asyncio.Future[Any]]
 """What the thread is to call, and who is to be told what came of it."""
 
@@ -53,10 +56,10 @@ class Apart:
         return value
 
     def stop(self) -> None:
-        """Give no further value; whoever waits for one waits no longer, and none that has come is lost."""
+        """Give no further value, but for one that is just being made; whoever waits for one soon waits no longer."""
         self._is_stopped = True
-        if self._next is not None and not self._next.done():
-            self._next.set_result(_END)
+        if self._next is not None:
+            asyncio.get_running_loop().call_later(_SOON_SECONDS, _tell, self._next, _END)
 
     async def close(self) -> None:
         """Close the iterator and end the thread; one that still waits for a value is left to do so when it has that."""
@@ -74,12 +77,16 @@ class Apart:
 
     def _told(self, future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
         self._is_busy = False
-        if future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+        _tell(future, value, error)
+
+
+def _tell(future: asyncio.Future[Any], value: Any, error: BaseException | None = None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
 
 
 Told = Callable[[asyncio.Future[Any], Any, BaseException | None], None]

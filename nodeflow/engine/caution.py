@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,10 @@ from nodeflow.engine.hands import Hands
 from nodeflow.engine.hops import Hops
 from nodeflow.engine.marks import ahead_mark, position_mark, tried_mark, tries_mark
 from nodeflow.engine.results import Results
+from nodeflow.errors import StorageError
 from nodeflow.graph import NodeSpec
 from nodeflow.storage import Ledger
+from nodeflow.storage.groups import first_error
 
 _FEW = 64
 """How many values a producer may have in hand at first: so many are tried alone, if its process dies then."""
@@ -127,9 +129,10 @@ class Caution:
         if not self.head.options.live and self.hops.known(self._ahead) != _FEW:
             await self.hops.commit(Results(marks={self._ahead: _FEW}))
 
-    async def end(self, ledger: Ledger) -> None:
-        """Note that no value is in hand any more, though there are more to come."""
-        await ledger.unmark([self._ahead, self._tried, self._tries])
+    @property
+    def own_marks(self) -> list[str]:
+        """What says that values may be in hand, and which one is tried alone."""
+        return [self._ahead, self._tried, self._tries]
 
     def room(self) -> int:
         """The number of the first value that may not be taken yet."""
@@ -154,3 +157,28 @@ class Caution:
         process = f"{self.head.loop}/{self.slot}"
         message = f"process {process} died while it went through the loop alone, {self.tries} times"
         return {"type": "Death", "message": message, "traceback": ""}
+
+
+@asynccontextmanager
+async def orderly(cautions: Sequence[Caution], ledger: Ledger) -> AsyncIterator[None]:
+    """Note at the end that no value is in hand any more: the process doesn't die of one, also when something raised.
+
+    Where the server was what failed, or another process has taken over, nothing is noted.
+
+    Args:
+        cautions: those of its producers.
+        ledger: the job's records.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(first_error(error), StorageError):
+            await _end(cautions, ledger)
+        raise
+    else:
+        await _end(cautions, ledger)
+
+
+async def _end(cautions: Sequence[Caution], ledger: Ledger) -> None:
+    with anyio.CancelScope(shield=True), suppress(StorageError):
+        await ledger.unmark([mark for each in cautions for mark in each.own_marks])

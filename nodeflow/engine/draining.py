@@ -21,6 +21,10 @@ class Interrupted(BaseException):
     """Raised within a producer that waits for its next value, as Ctrl-C would be: its process is to drain."""
 
 
+INTERRUPTED = threading.Event()
+"""Whether that was raised in this process: an end of values behind it is none of the producer's."""
+
+
 @contextmanager
 def drained_by_sigterm(drain: anyio.Event, patient: Container[CodeType]) -> Iterator[None]:
     """Have SIGTERM tell this process to drain; for the event loop of the main thread.
@@ -37,6 +41,7 @@ def drained_by_sigterm(drain: anyio.Event, patient: Container[CodeType]) -> Iter
         if not reminding.ident:
             reminding.start()
         elif is_within(frame, patient):
+            INTERRUPTED.set()
             raise Interrupted
 
     before = signal.signal(signal.SIGTERM, told)

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, evolve, field, frozen
 
 from nodeflow.engine.batch import Batch, OverlappingBatch, Pace
-from nodeflow.engine.caution import Alone, Caution
+from nodeflow.engine.caution import Alone, Caution, orderly
 from nodeflow.engine.express import Express
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.flights import Flights
@@ -183,7 +183,7 @@ class Worker:
     async def run(self) -> None:
         """Let all heads work until the loop is closed, or told to drain."""
         cautions = await self._cautions()
-        async with anyio.create_task_group() as committing:
+        async with orderly(cautions, self.in_parts.ledger), anyio.create_task_group() as committing:
             async with anyio.create_task_group() as tasks:
                 if self.post.plan.flies:
                     self.runner = evolve(self.runner, flights=Flights(tasks, self.hands))
@@ -193,8 +193,6 @@ class Worker:
                     tasks.start_soon(self.produce, caution)
                 self._start_readers(tasks)
             committing.cancel_scope.cancel()
-        for caution in cautions if self.drain.is_set() else ():
-            await caution.end(self.in_parts.ledger)
 
     async def _cautions(self) -> list[Caution]:
         """One for each producer that has not come to its end."""

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from nodeflow.engine.apart import Apart, apart
 from nodeflow.engine.caution import Caution
-from nodeflow.engine.draining import Interrupted
+from nodeflow.engine.draining import INTERRUPTED, Interrupted
 from nodeflow.engine.express import Express, Stray
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import is_async, nodes_error
@@ -146,10 +146,11 @@ class Producing:
         try:
             return next(values, _END)
         except Interrupted:
-            self.is_stopped = True
             return _END
         except BaseException as error:
             self._blame(error)
+        finally:
+            self.is_stopped = self.is_stopped or INTERRUPTED.is_set()
 
     async def next_of(self, values: Any) -> Any:
         """As `next_now`, of any producer."""
@@ -159,7 +160,6 @@ class Producing:
         try:
             return await anext(values, _END)
         except Interrupted:
-            self.is_stopped = True
             return _END
         except asyncio.CancelledError as error:
             if self.is_stopped and self._task is not None and not self._task.uncancel():
@@ -169,6 +169,7 @@ class Producing:
             self._blame(error)
         finally:
             self._is_pulling = False
+            self.is_stopped = self.is_stopped or INTERRUPTED.is_set()
 
     def _blame(self, error: BaseException) -> NoReturn:
         own = nodes_error(error)

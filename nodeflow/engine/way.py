@@ -67,7 +67,7 @@ class Way:
     async def go(self) -> None:
         """Do what is left of the item."""
         work = self.work
-        outcomes = self._known(work)
+        outcomes = work.known(self.entry.places)
         try:
             if work.is_given_up:
                 await self._give_up(work, outcomes)
@@ -122,7 +122,7 @@ class Way:
     async def bury(self, error: Mapping[str, Any], attempt: int) -> None:
         """Leave it for ever, tried so often."""
         work = self.work
-        outcomes = self._known(work)
+        outcomes = work.known(self.entry.places)
         if work.finishes:
             node = work.run[0].node
         else:
@@ -133,8 +133,9 @@ class Way:
 
     async def _lose(self, work: Work, outcomes: list[Outcome], outcome: Absent) -> Stage:
         """Go on behind nodes that give nothing, or nothing more; what stands there."""
-        stage = self.entry.behind(work.level, frozenset(), frozenset(work.unsettled))
-        for node, number in work.unsettled.items():
+        unsettled = {} if work.news else work.unsettled  # what was given has gone on, but to what the news is for
+        stage = self.entry.behind(work.level, frozenset(), frozenset(unsettled))
+        for node, number in unsettled.items():
             outcomes[self.entry.places[node]] = outcome
             step = self.entry.steps.get(node)
             if step is not None and step.spec.fans_out and step.spec.kind is not Kind.PRODUCER:
@@ -148,14 +149,11 @@ class Way:
         """Go on as if what failed had been skipped; the values that it gave before stay."""
         if work.finishes:
             self.steps.close(self.entry.steps[work.run[0].node], work.item, work.run[0].position)
+        elif work.news:
+            skipped = evolve(work, kept={**work.kept, **dict.fromkeys(work.news, Absent.SKIPPED)})
+            await self._again(skipped, skipped.known(self.entry.places))
         else:
             await self._lose(work, outcomes, Absent.SKIPPED)
-
-    def _known(self, work: Work) -> list[Outcome]:
-        outcomes: list[Outcome] = [Absent.SKIPPED] * len(self.entry.places)
-        for node, outcome in work.kept.items():
-            outcomes[self.entry.places[node]] = outcome
-        return outcomes
 
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step

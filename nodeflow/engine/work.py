@@ -82,9 +82,14 @@ class Work:
     @property
     def unsettled(self) -> Mapping[str, int]:
         """The nodes that gave nothing, or not all, each with how many of its values have gone on."""
-        if self.news:
-            return {}
         return {each.node: each.position for each in (*self.run, *self.dead)} or {self.entry: 0}
+
+    def known(self, places: Mapping[str, int]) -> list[Outcome]:
+        """What nodes gave for the item, each at its place; what isn't kept counts as skipped."""
+        outcomes: list[Outcome] = [Absent.SKIPPED] * len(places)
+        for node, outcome in self.kept.items():
+            outcomes[places[node]] = outcome
+        return outcomes
 
     def to_data(self) -> dict[str, Any]:
         """As it is kept."""

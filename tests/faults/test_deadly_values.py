@@ -91,42 +91,16 @@ def test_a_value_that_ends_its_process_fails_and_all_others_come_through(project
     discard(project)
 
 
-BESIDE = """
-    import asyncio, os
-    from nodeflow import Graph
-    from nodes import QueueWriter
-
-    def numbers():
-        yield from range(40)
-
-    def others():
-        yield from range(100, 400)
-
-    async def work(n: int):
-        await asyncio.sleep(0.1 if n == 5 else 0.002)  # items of both channels are in hand meanwhile
-        if n == 5:
-            os._exit(7)
-        return n
-
-    graph = Graph("TOKEN")
-    with graph.loop("a"):
-        n = graph.add(numbers)
-    with graph.loop("b"):
-        k = graph.add(others)
-    with graph.loop("c"):
-        graph.add(QueueWriter("out"), graph.add(work, n))
-        graph.add(QueueWriter("too"), graph.add(work, k, id="beside"))
-"""
-
-
 @pytest.mark.slow
-def test_items_of_another_channel_are_not_taken_for_deadly(project: Project) -> None:
-    project.write("flow.py", BESIDE)
-    done = project.run("run", "flow.py", "--quiet", status=3)
-    assert [(letter["node"], letter["input"]) for letter in letters(project)] == [("work", {"numbers": 5})]
-    assert done.stderr.count("process c/0 of loop 'c' exited with status 7") == 4
-    assert take_results(project) == [n for n in range(40) if n != 5]
-    assert take_results(project, "too") == list(range(100, 400))
+def test_a_job_that_a_node_stops_is_stopped_by_it_each_time(project: Project) -> None:
+    project.write("flow.py", FLOW)
+    project.replace("flow.py", "def work(n: int):\n    die(n)", """@node(on_error="stop")
+def work(n: int):
+    if n == 5:
+        raise ValueError("no further")""")  # fmt: skip
+    for _ in range(5):
+        assert "stopped the job" in project.run("run", "flow.py", "--quiet", status=1).stderr
+    assert take_results(project) == list(range(5))
     discard(project)
 
 

@@ -120,6 +120,10 @@ WAITS = {
         "                    except BaseException:\n                        pass\n"
         "                    time.sleep(600)"
     ),
+    "returning": (
+        "try:\n                        Path('waits').touch(); time.sleep(600)\n"
+        "                    except BaseException:\n                        return"
+    ),
 }
 
 
