@@ -237,7 +237,7 @@ def _joined(graph: Graph, spec: NodeSpec, kept: Mapping[str, KeptOutput]) -> Ite
     """The items that a node runs on, each with what the nodes before it gave for it.
 
     The ids of the source that stands below the most fan-outs count; a value of an outer item goes with
-    each of its inner ones.
+    each of its inner ones, and with none where a fan-out gave none.
     """
     taken = {edge.source for edge in spec.edges.values()}
     sources = [source for source in graph.nodes if source in taken]
@@ -282,7 +282,11 @@ def _depth(source: NodeSpec, found: Mapping[str, Lineage | None]) -> int:
 
 
 def _outer(item_id: str, levels: int) -> str:
-    return item_id.rsplit(".", levels)[0] if levels else item_id
+    """The item that one comes from, so many fan-outs above it; empty for what says that there is no child."""
+    if not levels:
+        return item_id
+    parent, *numbers = item_id.rsplit(".", levels)
+    return "" if NO_CHILD in numbers else parent
 
 
 def _state(arguments: Mapping[str, Any]) -> object:

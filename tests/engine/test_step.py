@@ -253,6 +253,15 @@ async def test_what_another_version_has_kept_is_made_anew(
     assert (await engine.step("more")).values == [1]
 
 
+async def test_what_stands_below_a_generator_that_gave_nothing_does_not_run(graph: Graph, engine: FlowEngine) -> None:
+    def beside(outer: int, inner: int = -1) -> list[int]:
+        return [outer, inner]
+
+    n = graph.add(numbers)
+    graph.add(Collect(), graph.add(beside, graph.add(double, n), graph.add(up_to, n)))
+    assert (await engine.step("collect", items=3)).values == [[], [[2, 0]], [[4, 0], [4, 1]]]
+
+
 async def test_an_output_that_cannot_be_encoded_is_not_kept_and_made_again(graph: Graph, engine: FlowEngine) -> None:
     graph.add(lambda pair: sum(pair), graph.add(lambda n: iter([n, n + 1]), graph.add(numbers), id="pair"), id="sum")
     result = await engine.step("pair")
