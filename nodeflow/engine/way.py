@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -99,11 +100,11 @@ class Way:
         found = [await self.steps.land(each, flight.outcomes, flight.item) for each in landed]
         failures += [failure for failure in found if failure is not None]
         nodes = frozenset(step.spec.id for step in flight.steps)
-        held = frozenset(each.again.node for each in flight.group if each.is_held)
+        held = {each.again.node: each.again for each in flight.group if each.is_held}
         failures = [failure for failure in failures if not failure.is_held]
-        stage = self.entry.behind(flight.level, held, nodes)
+        stage = self.entry.behind(flight.level, frozenset(held), nodes)
         try:
-            await self._stage(stage, flight.outcomes, flight.item, flight.reads, failed=failures)
+            await self._stage(stage, flight.outcomes, flight.item, flight.reads, failed=failures, held=held)
             await self._drive()
         finally:
             await self._close_frames()
@@ -195,8 +196,9 @@ class Way:
         reads: Reads,
         work: Work | None = None,
         failed: Sequence[Failure] = (),
+        held: Mapping[str, Again] = MappingProxyType({}),
     ) -> None:
-        again = {each.node: each for each in work.run} if work is not None else {}
+        again = {each.node: each for each in work.run} if work is not None else held
         if again or stage.fed:
             failures = await self.steps.run_again(stage, outcomes, item, reads, again)
         else:

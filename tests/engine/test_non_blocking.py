@@ -285,11 +285,17 @@ def test_ordered_is_a_flag() -> None:
 
 LATE = """
     import asyncio
-    from nodeflow import Graph, NonBlockingNode, node
+    from nodeflow import Graph, NonBlockingNode, Retry, node
     from nodes import QueueWriter
 
     def heads():
         yield from range(20)
+
+    @node(retry=Retry(times=1, backoff=0.0))
+    def again(n: int, ctx):
+        if n % 3 == 1 and ctx.attempt == 1:
+            raise OSError("not yet")
+        return n
 
     class Fetch(NonBlockingNode):
         async def execute(self, n: int):
@@ -321,7 +327,9 @@ LATE = """
 """
 
 
-def test_values_of_a_generator_meet_what_lands_late_once(project: Project) -> None:
-    project.write("flow.py", LATE)
+@pytest.mark.parametrize("is_tried_again_above", [False, True])
+def test_values_of_a_generator_meet_what_lands_late_once(project: Project, is_tried_again_above: bool) -> None:
+    above = "graph.add(again, n)" if is_tried_again_above else "n"
+    project.write("flow.py", LATE.replace("Fetch(), n", f"Fetch(), {above}"))
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == [[100 * n, k, k] for n in range(20) for k in range(5)]
