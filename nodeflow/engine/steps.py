@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve
 
 from nodeflow.engine.arguments import Reads, blamed, readable
-from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch, settled
+from nodeflow.engine.evaluation import Absent, Branches, Outcome, bind, on_branch, settled
 from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
@@ -45,6 +45,20 @@ class Steps:
     results: Results
     attempt: int
     hand: Hand | None = None
+
+    async def enter(self, step: Step, outcomes: list[Outcome], item: str) -> Failure | None:
+        """Give the queues of an entry what came in there; what is left to be done when that can't travel."""
+        outcome = outcomes[step.place]
+        given = {} if isinstance(outcome, Absent | Branches) else {step.spec.id: outcome}
+        failure = await self.send(step, item, outcome, given, 1)
+        if failure is not None:
+            failure = await self._send_failure(step, item, failure, None)
+            outcomes[step.place] = failure.outcome
+        is_left = failure is not None and failure.is_left
+        if step.spec.kind is not Kind.READER and not is_left:
+            self.results.count(done_count(step.spec.id))
+        self.runner.rows.note(outcomes[step.place])
+        return failure if is_left else None
 
     async def run_again(
         self, stage: Stage, outcomes: list[Outcome], item: str, reads: Reads, again: Mapping[str, Again]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from nodeflow.engine.arguments import Reads, readable
-from nodeflow.engine.evaluation import Absent, Branches, Outcome, bind, settled
+from nodeflow.engine.evaluation import Absent, Outcome, bind, settled
 from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, Left, Place
 from nodeflow.engine.flights import Flight, Landed
@@ -159,15 +159,9 @@ class Way:
     async def _enter(self, work: Work, outcomes: list[Outcome]) -> None:
         step = self.entry.step
         if step is not None:
-            is_value = not isinstance(outcomes[step.place], Absent | Branches)
-            given = {step.spec.id: outcomes[step.place]} if is_value else {}
-            failure = await self.steps.send(step, work.item, outcomes[step.place], given, 1)
+            failure = await self.steps.enter(step, outcomes, work.item)
             if failure is not None:
-                outcomes[step.place] = failure.outcome
                 await self._leave([failure], (), work.item, outcomes, Reads(outcomes))
-            if step.spec.kind is not Kind.READER and failure is None:
-                self.results.count(done_count(step.spec.id))
-            self.runner.rows.note(outcomes[step.place])
         await self._stage(self.entry.stage, outcomes, work.item, Reads(outcomes))
 
     def _finish(self, work: Work, outcomes: list[Outcome]) -> None:
@@ -309,7 +303,8 @@ class Way:
         if frame.fan_out.is_needed:
             failure = await self.steps.send_child(step, item, value, frame.given, frame.attempt)
             if failure is not None:
-                await self._broken_off(frame, evolve(failure, again=evolve(failure.again, position=frame.number - 1)))
+                frame.number -= 1
+                await self._broken_off(frame, evolve(failure, again=evolve(failure.again, position=frame.number)))
                 return
         await self._stage(frame.fan_out.stage, outcomes, item, Reads(outcomes, frame.reads))
 

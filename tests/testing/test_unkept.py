@@ -10,6 +10,7 @@ import pytest
 
 from nodeflow.graph import Graph, Retry, node
 from nodeflow.testing import GraphRun, run_graph
+from nodes import Collect
 
 
 class Connection:
@@ -96,3 +97,34 @@ def test_a_part_of_a_join_that_cannot_be_kept_is_a_dead_letter() -> None:
     found = run_graph(graph)
     assert found["both"] == [(0, 0), (2, 2), (3, 3)]
     assert "so it can't be kept for 'both'" in message_of(found)
+
+
+def test_a_generator_that_is_skipped_for_what_it_gave_has_its_first_values_gathered() -> None:
+    @node(on_error="skip")
+    def several(n: int) -> Iterator[Any]:
+        yield from (n, Connection(n) if n == 1 else -n, n)
+
+    graph = Graph("unkept")
+    with graph.loop("here"):
+        given = graph.add(several, graph.add(numbers))
+    with graph.loop("there"):
+        graph.add(Collect(), given)
+    found = run_graph(graph)
+    assert found["collect"] == [[0, 0, 0], [1], [2, -2, 2], [3, -3, 3]]
+    assert not found.failed
+
+
+@pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
+def test_what_a_producer_gives_that_cannot_be_sent_goes_where_its_options_say(on_error: str) -> None:
+    @node(on_error=on_error)
+    def some() -> Iterator[Any]:
+        yield from (0, Connection(1), 2)
+
+    graph = Graph("unkept")
+    with graph.loop("here"):
+        given = graph.add(some)
+    with graph.loop("there"):
+        graph.add(lambda n: n, given, id="take")
+    found = run_graph(graph)
+    assert found["take"] == [0, 2]
+    assert len(found.failed) == (on_error == "dead_letter")
