@@ -115,11 +115,13 @@ class Development:
 
     Args:
         graph: the graph as it was written.
+        finished: the graph as it runs in production.
         store: the store, below the graph's prefix.
         ttl: how long outputs are kept, in seconds.
     """
 
     graph: Graph
+    finished: Graph
     store: DataStore
     ttl: float
 
@@ -191,7 +193,7 @@ class Development:
         self._check(node)
         kept = await self._all_kept()
         plan = plan_step(self.graph, kept, node, wanted)
-        stepper = Stepper(self.graph, wanted.limit, wanted.most)
+        stepper = Stepper(self.graph, self.finished, wanted.limit, wanted.most)
         not_kept = {}
         for run in plan.runs:
             spec = self.graph.nodes[run.node]

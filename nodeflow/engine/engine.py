@@ -47,7 +47,7 @@ class FlowEngine:
         self._owns_store = store is None
         self._store = store or DataStore.open()
         self._scoped = self._store.scoped(f"{{{graph.name}}}:")
-        self._development = Development(graph, self._scoped, self._store.settings.output_ttl)
+        self._development = Development(graph, self._finished, self._scoped, self._store.settings.output_ttl)
 
     async def __aenter__(self) -> Self:
         return self

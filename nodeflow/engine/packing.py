@@ -15,6 +15,7 @@ from nodeflow.engine.work import Again, Work, kept_outcome
 from nodeflow.errors import BlobStoreError, KeyMissingError, PayloadError
 from nodeflow.storage import joins_hash
 from nodeflow.values import Encoded, RefValue
+from nodeflow.values.codec import prepare
 
 
 class Store(Protocol):
@@ -73,10 +74,7 @@ class Packing:
                 content = await self._offloaded(content)
             return queue, await self.store.prepare(queue, data or content)
         except PayloadError as error:
-            if write.channel is None or not error.path.startswith(("$.value", "$.branches")):
-                raise
-            path = error.path.removeprefix("$.value").removeprefix("$.branches")
-            raise PayloadError(f"${path}", error.reason) from error.__cause__
+            raise _of_value(write, error) from error.__cause__
 
     def plain(self, write: Write) -> Callable[[str, Any], tuple[str, bytes] | None]:
         """What packs as `push`, for a writer to which each value goes as it is; None when there is more to a value."""
@@ -180,6 +178,39 @@ class Packing:
 
     async def _kept_again(self, again: Again) -> Again:
         return evolve(again, given={port: await self._offload(value) for port, value in again.given.items()})
+
+
+async def check_sent(write: Write, item_id: str, outcome: Outcome) -> None:
+    """Make sure that what a node gave can go where a writer pushes it; nothing is pushed.
+
+    The arguments are those of `Packing.push`.
+
+    Raises:
+        PayloadError: it can't be sent; with the path within the value.
+        KeyMissingError: it has no key by which the loop behind takes it.
+    """
+    content = enveloped(write.channel, item_id, outcome)
+    if content is None and (write.channel is not None or isinstance(outcome, Absent)):
+        return
+    if write.channel is not None and write.channel.partitioning is not None:
+        _, content = await addressed(write.channel.partitioning, write.queue, content)
+    try:
+        prepare(content)
+    except PayloadError as error:
+        raise unsent(write, _of_value(write, error)) from error.__cause__
+
+
+def unsent(write: Write, error: PayloadError) -> PayloadError:
+    """The error that a value can't be encoded, with where it should have gone."""
+    return PayloadError(error.path, f"{error.reason}; so it can't go to queue {write.queue!r}")
+
+
+def _of_value(write: Write, error: PayloadError) -> PayloadError:
+    """The error that an item can't be encoded, with the path within its value."""
+    if write.channel is None or not error.path.startswith(("$.value", "$.branches")):
+        return error
+    path = error.path.removeprefix("$.value").removeprefix("$.branches")
+    return PayloadError(f"${path}", error.reason)
 
 
 async def addressed(partitioning: Partitioning, queue: str, content: dict[str, Any]) -> tuple[str, dict[str, Any]]:

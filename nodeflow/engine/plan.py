@@ -121,6 +121,15 @@ def channels_of(graph: Graph) -> dict[str, Channel]:
     return found
 
 
+def writes_of(nodes: Mapping[str, NodeSpec], channels: Mapping[str, Channel], source: str) -> Iterator[Write]:
+    """The queues into which what a node of a finished graph gives goes."""
+    for writer in nodes.values():
+        for edge in writer.edges.values() if writer.kind is Kind.WRITER else ():
+            if edge.source == source:
+                queue = str(writer.target.queue)
+                yield Write(writer, queue, edge.branch, channels.get(queue))
+
+
 def before_gathering(graph: Graph) -> set[str]:
     """The nodes of a finished graph behind which there is a join or a `Collect`."""
     found: set[str] = set()
@@ -209,17 +218,10 @@ class _Planner:
             spec,
             self.places[spec.id],
             tuple((port, self.places[edge.source], edge.branch) for port, edge in edges.items()),
-            tuple(self._writes(spec)),
+            tuple(writes_of(self.nodes, self.channels, spec.id)),
             tuple(self._closed_by(spec)),
             known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset(),
         )
-
-    def _writes(self, spec: NodeSpec) -> Iterator[Write]:
-        for writer in self.nodes.values():
-            for edge in writer.edges.values() if writer.kind is Kind.WRITER else ():
-                if edge.source == spec.id:
-                    queue = str(writer.target.queue)
-                    yield Write(writer, queue, edge.branch, self.channels.get(queue))
 
     def _closed_by(self, spec: NodeSpec) -> Iterator[Join]:
         """The records of those, in any loop, that gather the values of a generator."""

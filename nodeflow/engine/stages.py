@@ -7,7 +7,7 @@ from functools import cached_property
 
 from attrs import field, frozen
 
-from nodeflow.engine.evaluation import Source
+from nodeflow.engine.evaluation import Outcome, Source, on_branch
 from nodeflow.engine.partitioning import Partitioning
 from nodeflow.graph import Kind, NodeSpec
 
@@ -65,6 +65,11 @@ class Write:
         """Whether each value goes there as it is."""
         channel = self.channel
         return self.branch is None and (channel is None or (channel.branches is None and channel.takes_value))
+
+    def taken(self, outcome: Outcome) -> Outcome:
+        """What of a node's outcome goes there: all of it where branches go through one channel."""
+        is_whole = self.channel is not None and self.channel.branches is not None
+        return outcome if is_whole else on_branch(outcome, self.branch)
 
 
 @frozen(eq=False)

@@ -13,13 +13,14 @@ import anyio.lowlevel
 from attrs import evolve, frozen
 
 from nodeflow.engine.arguments import Reads, readable
-from nodeflow.engine.attempts import outcome_of, outcomes_of
+from nodeflow.engine.attempts import Attempts
 from nodeflow.engine.evaluation import Absent, Outcome, bind, on_branch
 from nodeflow.engine.failures import StoppedError, is_nodes_own
 from nodeflow.engine.invoke import Nodes
 from nodeflow.engine.kept import NO_CHILD, KeptItem, KeptOutput
 from nodeflow.engine.marks import finish_item
 from nodeflow.engine.partitions import Partitions
+from nodeflow.engine.plan import channels_of, writes_of
 from nodeflow.engine.recording import Recorder
 from nodeflow.engine.returned import check_returned
 from nodeflow.engine.samples import taken
@@ -49,11 +50,13 @@ class Stepper:
 
     Args:
         graph: the graph as it was written.
+        finished: the graph as it runs in production.
         limit: how many values to take of a producer or fan-out that is run; None takes all.
         most: how many values of each producer and fan-out to take of what is kept; None takes all.
     """
 
     graph: Graph
+    finished: Graph
     limit: int | None
     most: int | None = None
 
@@ -115,9 +118,10 @@ class Stepper:
         self, spec: NodeSpec, nodes: Nodes, kept: Mapping[str, KeptOutput]
     ) -> AsyncIterator[KeptItem | None]:
         """What the node gives; None says that it might give more."""
+        attempts = self._attempts(spec, nodes)
         if spec.kind is Kind.PRODUCER:
             limit = self.limit if spec.fans_out else None
-            values = outcomes_of(spec, nodes, spec.id, {}, lambda _: nodes.produce(spec))
+            values = attempts.outcomes(spec.id, {}, lambda _: nodes.produce(spec))
             async for item in _numbered(spec, spec.id, {}, values, limit):
                 if item is not None:
                     check_returned(spec, item.id, item.outcome)
@@ -132,22 +136,25 @@ class Stepper:
         for item_id, outcomes in _joined(self.graph, spec, kept):
             with _failures(spec, item_id):
                 nodes.partition = await partitions.of_item(item_id, outcomes)
-            async for item in self._handled(spec, item_id, outcomes, nodes):
+            async for item in self._handled(attempts, item_id, outcomes):
                 yield item and evolve(item, partition=nodes.partition)
         for partition in range(loop.partitions if spec.has_finish else 0):
             nodes.partition = partition
             finish = finish_item(spec.id, partition, loop)
-            values = outcomes_of(spec, nodes, finish, {}, lambda _: nodes.finish(spec))
+            values = attempts.outcomes(finish, {}, lambda _: nodes.finish(spec))
             async for item in _numbered(spec, finish, {}, values, None):
                 yield item and evolve(item, partition=partition)
 
-    def _branches(self, spec: NodeSpec) -> frozenset[str]:
-        return known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset()
+    def _attempts(self, spec: NodeSpec, nodes: Nodes) -> Attempts:
+        writes = writes_of(self.finished.nodes, channels_of(self.finished), spec.id)
+        branches = known_branches(self.graph.nodes, spec) if spec.kind is Kind.LOGICAL else frozenset()
+        return Attempts(spec, nodes, tuple(writes), branches)
 
     async def _handled(
-        self, spec: NodeSpec, item_id: str, outcomes: Mapping[str, Outcome], nodes: Nodes
+        self, attempts: Attempts, item_id: str, outcomes: Mapping[str, Outcome]
     ) -> AsyncIterator[KeptItem | None]:
         """What the node gives for one item."""
+        spec = attempts.spec
         places = {source: place for place, source in enumerate(outcomes)}
         found = list(outcomes.values())
         if spec.kind in (Kind.READER, Kind.WRITER):
@@ -168,8 +175,8 @@ class Stepper:
         given, arguments = ready
         before = _state(arguments)
         if spec.fans_out:
-            is_childless, start = True, partial(nodes.fan_out, spec, arguments, item_id)
-            values = outcomes_of(spec, nodes, item_id, given, start)
+            is_childless, start = True, partial(attempts.nodes.fan_out, spec, arguments, item_id)
+            values = attempts.outcomes(item_id, given, start)
             async for item in _numbered(spec, item_id, arguments, values, self.limit):
                 is_childless = False
                 yield item
@@ -177,7 +184,7 @@ class Stepper:
                 yield KeptItem(f"{item_id}.{NO_CHILD}", Absent.SKIPPED)
         else:
             with _failures(spec, item_id, arguments):
-                outcome = await outcome_of(spec, nodes, item_id, given, arguments, self._branches(spec))
+                outcome = await attempts.outcome(item_id, given, arguments)
             check_returned(spec, item_id, outcome)
             yield KeptItem(item_id, outcome)
         if before is not None and _state(arguments) != before:

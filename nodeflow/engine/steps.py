@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve
 
 from nodeflow.engine.arguments import Reads, blamed, readable
-from nodeflow.engine.evaluation import Absent, Branches, Outcome, bind, on_branch, settled
+from nodeflow.engine.evaluation import Absent, Branches, Outcome, bind, settled
 from nodeflow.engine.express import Stray
 from nodeflow.engine.failures import Failure, is_nodes_own
 from nodeflow.engine.flights import Landed
 from nodeflow.engine.hands import Hand
 from nodeflow.engine.invoke import no_generator, no_stray_cancellation, nodes_error
+from nodeflow.engine.packing import unsent
 from nodeflow.engine.results import Given, Results, done_count, with_more
 from nodeflow.engine.rows import Pack
 from nodeflow.engine.stages import Stage, Step, Write
@@ -362,8 +363,7 @@ class Steps:
         return None
 
     async def _packed(self, step: Step, write: Write, item: str, outcome: Outcome) -> tuple[str, bytes] | None:
-        is_whole = write.channel is not None and write.channel.branches is not None
-        sent = outcome if is_whole else on_branch(outcome, write.branch)
+        sent = write.taken(outcome)
         if sent is Absent.WAITING:
             return None
         try:
@@ -375,7 +375,7 @@ class Steps:
             _log.warning("item %s: what %r gave doesn't go to queue %r: %s", item, giver.id, write.queue, error)
             return None
         except PayloadError as error:
-            raise PayloadError(error.path, f"{error.reason}; so it can't go to queue {write.queue!r}") from error
+            raise unsent(write, error) from error
 
     def _giver(self, step: Step) -> NodeSpec:
         return self.runner.plan.source(step.spec.id)

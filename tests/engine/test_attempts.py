@@ -1,4 +1,4 @@
-"""What a step does with the errors of generators: as a run does, where their values may have gone on before."""
+"""What a step does with errors, of generators too, and with what can't be sent or kept: as a run does."""
 
 from __future__ import annotations
 
@@ -71,3 +71,81 @@ async def test_a_generator_that_is_skipped_keeps_the_values_before_its_error(sto
 async def test_a_generator_that_is_tried_too_often_ends_the_step(store: DataStore, token: str) -> None:
     with pytest.raises(NodeFailedError, match="not yet"):
         await stepped(spread(3, retry=Retry(times=2, backoff=0.0)), store, token)
+
+
+class Stays(int):
+    """A number that stays within its loop."""
+
+
+@node(on_error="skip")
+def whole(n: int) -> int:
+    return Stays(n) if n == 1 else n
+
+
+@node(on_error="skip")
+def several(n: int) -> Iterator[int]:
+    yield from (n, Stays(n) if n == 1 else n, -n)
+
+
+@node(on_error="skip")
+def remembering(n: int, ctx: Context) -> int:
+    ctx.state["last"] = whole(n)
+    return n
+
+
+@node(on_error="skip")
+def all_of_them() -> Iterator[int]:
+    yield from (0, Stays(1), 2)
+
+
+@node(retry=Retry(times=1, backoff=0.0))
+def at_first(n: int, ctx: Context) -> int:
+    return whole(n) if ctx.attempt == 1 else n
+
+
+@node(on_error="failed")
+def told(n: int) -> int:
+    return whole(n)
+
+
+def to_another_loop(target: Any, by: Any = None) -> Graph:
+    """A graph of which the values of a node are taken in its own loop and in another one."""
+    graph = Graph("unsent")
+    with graph.loop("here"):
+        given = graph.add(target, *([] if target is all_of_them else [graph.add(numbers)]), id="given")
+        graph.add(lambda n: type(n).__name__, given, id="beside")
+    with graph.loop("there", by=by):
+        graph.add(lambda n: n, given, id="taken")
+        if target is told:
+            graph.add(lambda error: error["error"]["type"], given.branch("failed"), id="tell")
+    return graph
+
+
+@pytest.mark.parametrize("target", [whole, several, remembering, all_of_them, at_first, told])
+async def test_what_cannot_be_sent_or_kept_counts_as_an_error_of_its_node(
+    store: DataStore, token: str, target: Any
+) -> None:
+    graph = to_another_loop(target)
+    found = run_graph(graph)
+    assert not found.failed
+    graph.name = token
+    engine = FlowEngine(graph, store)
+    for taker in ("beside", "taken", *(["tell"] if target is told else [])):
+        assert sorted((await engine.step(taker, items="all")).values) == sorted(found[taker])
+
+
+async def test_what_has_no_key_for_the_loop_behind_is_an_error_of_its_giver(store: DataStore, token: str) -> None:
+    @node(on_error="skip")
+    def user(n: int) -> dict[str, int]:
+        return {"user": n} if n else {}
+
+    graph = to_another_loop(user, by="user")
+    graph.name = token
+    assert (await FlowEngine(graph, store).step("taken", items="all")).values == [{"user": 1}, {"user": 2}]
+
+
+async def test_what_cannot_be_sent_ends_the_step_and_says_where_it_should_go(store: DataStore, token: str) -> None:
+    graph = to_another_loop(lambda n: whole(n))
+    graph.name = token
+    with pytest.raises(NodeFailedError, match="so it can't go to queue 'queue_given_taken'"):
+        await FlowEngine(graph, store).step("given", items="all")
