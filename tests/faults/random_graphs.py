@@ -80,6 +80,55 @@ class Tally(BlockingNode):
         return int(sum(ctx.state.values())) + 1_000_000
 
 
+@node(retry=Retry(times=2, backoff=0.01))
+class Recalls(BlockingNode):
+    """Gives some numbers for each, or none, that depend on what it remembers of the item; raises in the midst of some.
+
+    Args:
+        most: how many at most.
+        always: whether it raises in all attempts.
+    """
+
+    def __init__(self, most: int, *, always: bool) -> None:
+        self.most, self.always = most, always
+
+    def execute(self, n: int, ctx: Context) -> Iterator[int]:
+        """The number, and how often it was here."""
+        for each in range(n % (self.most + 1)):
+            ctx.push("seen", 10 * n + each)
+            ctx.state[ctx.item_id] = ctx.state.get(ctx.item_id, 0) + 1
+            if each == n % 3 and n % 4 == 1 and (self.always or ctx.attempt <= 2):
+                raise OSError(f"{n} is one of those")
+            yield n + 1_000 * ctx.state[ctx.item_id]
+        ctx.push("seen", -n)
+
+    def finish(self, ctx: Context) -> Iterator[int]:
+        """How many items there were, and what they come to."""
+        yield len(ctx.state) + 2_000_000
+        ctx.push("seen", len(ctx.state))
+        yield sum(ctx.state.values()) + 3_000_000
+
+
+@node(on_error="skip")
+class RecallsOrSkips(Recalls):
+    """As `Recalls`; what it raises is skipped, in the first attempt."""
+
+
+class Unkept(int):
+    """A number that stays in its loop: it can't be kept, nor sent."""
+
+
+def unkept(n: int, modulus: int) -> int:
+    """The number; some stay in the loop."""
+    return Unkept(n) if n % modulus == 1 else n
+
+
+def strays(n: int, most: int) -> Iterator[int]:
+    """As `spread`; some of the numbers stay in the loop."""
+    for each in spread(n, most):
+        yield Unkept(each) if each % 3 == 1 else each
+
+
 class Waits(NonBlockingNode):
     """Gives each number after a while, in order."""
 
@@ -170,7 +219,16 @@ def _plain(kind: str, number: int) -> tuple[Any, dict[str, int]]:
         "skips": (node(on_error="skip")(_copy(fails)), {"modulus": 2 + number}),
         "flaky": (again(_copy(flaky)), {"modulus": 2 + number}),
         "pair": (pair, {}),
+        "both": (pair, {}),
         "maybe": (maybe, {}),
+        "beside": (maybe, {}),
+        "recalls": (Recalls(1 + number, always=False), {}),
+        "breaks": (Recalls(1 + number, always=True), {}),
+        "gives_up": (RecallsOrSkips(1 + number, always=True), {}),
+        "unkept": (unkept, {"modulus": 2 + number}),
+        "unsent": (node(on_error="skip")(_copy(unkept)), {"modulus": 2 + number}),
+        "strays": (strays, {"most": 1 + number}),
+        "breaks_off": (node(on_error="skip")(_copy(strays)), {"most": 1 + number}),
         "tally": (Tally(), {}),
         "running": (Running(), {}),
         "waits": (Waits(), {}),
@@ -181,6 +239,8 @@ def _plain(kind: str, number: int) -> tuple[Any, dict[str, int]]:
 
 def _copy(function: Any) -> Any:
     """A function of its own, so that options don't stick to the one that all share."""
-    if function is fails:
-        return lambda n, modulus: fails(n, modulus)
-    return lambda n, modulus, ctx: flaky(n, modulus, ctx)
+    if function is flaky:
+        return lambda n, modulus, ctx: flaky(n, modulus, ctx)
+    if function is strays:
+        return lambda n, most: (yield from strays(n, most))
+    return lambda n, modulus: function(n, modulus)
