@@ -157,9 +157,9 @@ class Nodes:
             return Values(lambda: _called(live, given))
         return Values(lambda: _single(live, given))
 
-    def finish(self, spec: NodeSpec) -> AsyncGenerator[Any, None]:
+    def finish(self, spec: NodeSpec, attempt: int = 1) -> AsyncGenerator[Any, None]:
         """What a node gives when its loop's input is used up; None is nothing."""
-        context = self._context(spec, "", 1)
+        context = self._context(spec, "", attempt)
         return _unless_none(lambda: self._live[spec.id].target.finish(context), self.patience)
 
     def undo(self, spec: NodeSpec) -> None:

@@ -141,7 +141,7 @@ class Stepper:
         for partition in range(loop.partitions if spec.has_finish else 0):
             nodes.partition = partition
             finish = finish_item(spec.id, partition, loop)
-            values = attempts.outcomes(finish, {}, lambda _: nodes.finish(spec))
+            values = attempts.outcomes(finish, {}, lambda attempt: nodes.finish(spec, attempt))
             async for item in _numbered(spec, finish, {}, values, None):
                 yield item and evolve(item, partition=partition)
 

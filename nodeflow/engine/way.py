@@ -171,7 +171,8 @@ class Way:
         level = (*self.runner.plan.levels[again.node], *own)
         stage = self.entry.behind(level, frozenset(), frozenset({again.node}))
         frame = Frame(FanOut(step, stage), outcomes, work.item, {}, again.attempt, again.position, Reads(outcomes))
-        frame.values, frame.finishes = self.runner.nodes.finish(step.spec), True
+        frame.values = self.runner.nodes.finish(step.spec, again.attempt + self.attempt - 1)
+        frame.finishes = True
         self.frames.append(frame)
 
     async def _again(self, work: Work, outcomes: list[Outcome]) -> None:

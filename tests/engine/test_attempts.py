@@ -73,6 +73,24 @@ async def test_a_generator_that_is_tried_too_often_ends_the_step(store: DataStor
         await stepped(spread(3, retry=Retry(times=2, backoff=0.0)), store, token)
 
 
+async def test_finish_knows_which_attempt_it_is(store: DataStore, token: str) -> None:
+    @node(retry=Retry(times=2, backoff=0.0))
+    class Tells(BlockingNode):
+        def execute(self, n: int) -> int:
+            return n
+
+        def finish(self, ctx: Context) -> Iterator[int]:
+            yield -10
+            if ctx.attempt < 3:
+                raise OSError("not yet")
+            yield -ctx.attempt
+
+    graph = Graph(token)
+    graph.add(Tells(), graph.add(numbers), id="tells")
+    assert run_graph(graph)["tells"] == [0, 1, 2, -10, -3]
+    assert (await FlowEngine(graph, store).step("tells", items="all")).values == [0, 1, 2, -10, -3]
+
+
 class Stays(int):
     """A number that stays within its loop."""
 
