@@ -64,7 +64,7 @@ def test_what_waits_when_a_node_has_failed(node: str, waits: set[str], missing: 
 @pytest.mark.parametrize(
     ("loop", "run", "called"),
     [
-        ("a", [], ["numbers", "before", "upto"]),
+        ("a", [], ["before", "upto"]),
         ("a", ["before"], ["before", "upto"]),
         ("a", ["upto"], ["upto"]),
         ("b", [], ["each"]),
