@@ -78,7 +78,9 @@ def chains(draw: st.DrawFn) -> Description:
     """As `descriptions`: numbers that are divided by a key, and come to what depends on their order."""
     parts: list[dict[str, Any]] = [{"kind": "numbers", "loop": 0, "inputs": [], "number": draw(st.integers(10, 30))}]
     before = draw(st.lists(st.sampled_from(["more", "spread", "even", "fails", "waits"]), max_size=2))
-    within = draw(st.lists(st.sampled_from(["more", "flaky", "fails", "waits", "races", "odd", *STATE]), max_size=4))
+    within = draw(st.lists(st.sampled_from(["more", "flaky", "fails", "waits", "races", "odd"]), max_size=4))
+    if draw(st.booleans()):  # behind it nothing may overtake: values of one item don't wait for each other's retries
+        within += [draw(st.sampled_from(STATE)), *draw(st.lists(st.sampled_from(["more", "waits", "odd"]), max_size=2))]
     behind = draw(st.lists(st.sampled_from(["tally", "more", "flaky"]), max_size=2))
     for loop, kinds in enumerate((before, [*within, "running"], behind)):
         for kind in kinds:
@@ -228,12 +230,12 @@ def test_all_sorts_of_graphs_are_tried() -> None:
     """The strategy builds what it should: most of its graphs are right, and all kinds come up."""
     kinds: Counter[str] = Counter()
 
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(description=descriptions() | chains() | late())
     def build(description: Description) -> None:
         in_one_pass(*description)
         kinds.update(part["kind"] for part in description[0])
 
-    build()
+    for strategy, count in ((descriptions(), 200), (chains(), 20), (late(), 50)):
+        fixed = settings(max_examples=count, deadline=None, derandomize=True, database=None)
+        settings(fixed, suppress_health_check=list(HealthCheck))(given(description=strategy)(build))()
     assert {*ONE, *FANS, *UNKEPT, *TWO, *OUTER, "running"} <= set(kinds)
     assert sum(kinds.values()) > 500
