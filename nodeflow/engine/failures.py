@@ -172,6 +172,7 @@ class Place:
 
     def left(self, group: Sequence[Failure]) -> Left:
         """What is left to be done of a group, none of which is still at it."""
+        group = sorted(group, key=lambda each: (each.is_held, self.entry.places[each.again.node]))
         delays = [each.delay for each in group if each.delay is not None]
         dead = [each for each in group if each.delay is None and delays]
         work = self.work(

@@ -333,3 +333,30 @@ def test_values_of_a_generator_meet_what_lands_late_once(project: Project, is_tr
     project.write("flow.py", LATE.replace("Fetch(), n", f"Fetch(), {above}"))
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == [[100 * n, k, k] for n in range(20) for k in range(5)]
+
+
+BOTH_FAIL = """
+    from nodeflow import Graph, NonBlockingNode
+
+    def heads():
+        yield from range(3)
+
+    class Fetch(NonBlockingNode):
+        async def execute(self, n: int):
+            assert n != 1
+
+    def fails(n: int):
+        assert n != 1
+
+    graph = Graph("TOKEN")
+    n = graph.add(heads)
+    graph.add(lambda a, b: None, graph.add(Fetch(), n), graph.add(fails, n), id="both")
+"""
+
+
+def test_of_nodes_that_failed_together_the_first_of_the_graph_is_named(project: Project) -> None:
+    project.write("flow.py", BOTH_FAIL)
+    project.run("run", "flow.py", "--quiet", status=3)
+    (letter,) = project.run("dead-letters", "flow.py", "--json").stdout.splitlines()
+    assert json.loads(letter)["node"] == "fetch"
+    project.run("dead-letters", "flow.py", "--clear")
