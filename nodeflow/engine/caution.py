@@ -12,7 +12,7 @@ from attrs import define, field
 
 from nodeflow.engine.hands import Hands
 from nodeflow.engine.hops import Hops
-from nodeflow.engine.marks import ahead_mark, position_mark, tried_mark, tries_mark
+from nodeflow.engine.marks import ahead_mark, caution_marks, position_mark, tried_mark, tries_mark
 from nodeflow.engine.results import Results
 from nodeflow.errors import StorageError
 from nodeflow.graph import NodeSpec
@@ -129,11 +129,6 @@ class Caution:
         if not self.head.options.live and self.hops.known(self._ahead) != _FEW:
             await self.hops.commit(Results(marks={self._ahead: _FEW}))
 
-    @property
-    def own_marks(self) -> list[str]:
-        """What says that values may be in hand, and which one is tried alone."""
-        return [self._ahead, self._tried, self._tries]
-
     def room(self) -> int:
         """The number of the first value that may not be taken yet."""
         return self.hops.known(self._at) + self.hops.known(self._ahead)
@@ -181,4 +176,4 @@ async def orderly(cautions: Sequence[Caution], ledger: Ledger) -> AsyncIterator[
 
 async def _end(cautions: Sequence[Caution], ledger: Ledger) -> None:
     with anyio.CancelScope(shield=True), suppress(StorageError):
-        await ledger.unmark([mark for each in cautions for mark in each.own_marks])
+        await ledger.unmark([mark for each in cautions for mark in caution_marks(each.head.id, each.slot)])

@@ -41,6 +41,8 @@ class Child:
     order: Order
     name: str
     process: Process
+    was_ended: bool = field(default=False, init=False)
+    """Whether it was ended while it was at work."""
     _last_lines: deque[str] = field(factory=lambda: deque(maxlen=_LAST_LINES), init=False)
 
     @classmethod
@@ -77,6 +79,7 @@ class Child:
 
     def kill(self) -> None:
         """End the process and all that it started, which share its process group."""
+        self.was_ended = self.was_ended or self.is_alive
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 

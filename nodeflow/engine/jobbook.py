@@ -11,7 +11,7 @@ from nodeflow.engine.held import held_hash
 from nodeflow.engine.hops import PROGRESS
 from nodeflow.engine.intake import check
 from nodeflow.engine.job import JobStatus, NodeCount
-from nodeflow.engine.marks import closed_mark, finished_mark
+from nodeflow.engine.marks import caution_marks, closed_mark, finished_mark
 from nodeflow.engine.plan import LoopPlan, channels_of, plan_loop
 from nodeflow.engine.queues import Queues
 from nodeflow.engine.records import JobRecord
@@ -164,6 +164,13 @@ class JobBook:
     async def lift_bounds(self) -> None:
         """Let channels hold as much as there is: nobody takes from them now."""
         await self._bound(None)
+
+    async def absolve(self, record: JobRecord, loop: str, slot: int) -> None:
+        """Have nothing count as deadly that a process had in hand when its supervisor ended it."""
+        heads = [spec.id for spec in self.graph.nodes.values() if spec.loop == loop and spec.kind is Kind.PRODUCER]
+        await self.store.ledger(record.id).unmark([mark for head in heads for mark in caution_marks(head, slot)])
+        for queue in (await self.queues()).of_loop(loop):
+            await self.store.queue.release(queue, f"{loop}/{slot}")
 
     async def discard(self) -> None:
         """Remove all that jobs which are not done have left: what waits in queues, and their records.

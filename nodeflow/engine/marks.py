@@ -34,6 +34,11 @@ def tries_mark(producer: str, shard: int) -> str:
     return f"tries:{producer}/{shard}"
 
 
+def caution_marks(producer: str, shard: int) -> list[str]:
+    """What says that values of a producer may be in hand, and which one is tried alone."""
+    return [ahead_mark(producer, shard), tried_mark(producer, shard), tries_mark(producer, shard)]
+
+
 def end_mark(head: str, shard: int) -> str:
     """That a producer has no more values."""
     return f"end:{head}/{shard}"

@@ -131,6 +131,8 @@ class Supervisor:
                 with anyio.CancelScope(shield=True):
                     child.kill()
                     await child.process.aclose()
+                    if child.was_ended:
+                        await self._book.absolve(self._record, loop, slot)
             if await self._is_over(loop):
                 return
             marks = await self.store.ledger(self._record.id).read()

@@ -276,6 +276,17 @@ class QueueStore:
         while await self._connection.step("hasten", self._keys.all_of(name), [], f"hasten '{name}'"):
             pass
 
+    async def release(self, name: str, consumer: str) -> None:
+        """Put back what a slot's consumer holds that was ended on purpose: that counts against no item.
+
+        Args:
+            name: the queue's name.
+            consumer: the slot, as in `lease`; nobody may be at work there any more.
+        """
+        keys = self._keys.all_of(name)
+        operation = f"put back what {consumer} held of '{name}'"
+        await self._connection.step("release", keys, [slot_name(consumer)], operation)
+
     async def clear_leases(self, name: str) -> None:
         """Remove the leased items of a queue, of which nobody who holds them is alive any more."""
         await self._connection.step("clear_leases", self._keys.all_of(name), [], f"remove the leases of '{name}'")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.faults.test_deadly_values import FLOW, discard, letters
 from tests.faults.test_exact import take_results
 from tests.project import Project
+from tests.support import eventually
 
 BESIDE = """
     import asyncio, os
@@ -45,6 +48,34 @@ def test_items_of_another_channel_are_not_taken_for_deadly(project: Project) -> 
     assert take_results(project) == [n for n in range(40) if n != 5]
     assert take_results(project, "too") == list(range(100, 400))
     discard(project)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_behind_a_channel", [True, False])
+def test_an_item_whose_process_is_ended_with_its_job_is_not_taken_for_deadly(
+    project: Project, is_behind_a_channel: bool
+) -> None:
+    project.write("flow.py", FLOW)
+    project.replace("flow.py", "    die(n)", """    if n == 5 and not Path("mended").exists():
+        Path("began").touch()
+        time.sleep(600)""")  # fmt: skip
+    if is_behind_a_channel:
+        project.replace("flow.py", "graph.add(work, graph.add(numbers))", "graph.add(work, given)")
+        project.replace(
+            "flow.py",
+            'with graph.loop("a"):\n',
+            'with graph.loop("a"):\n    given = graph.add(numbers)\nwith graph.loop("b"):\n',
+        )
+    for _ in range(4):
+        with project.started("run", "flow.py", "--quiet") as supervisor:
+            eventually((project.folder / "began").exists, within=20, what="the item is in hand")
+            (project.folder / "began").unlink()
+            supervisor.send_signal(signal.SIGINT)
+            supervisor.send_signal(signal.SIGTERM)
+            supervisor.communicate(timeout=20)
+    (project.folder / "mended").touch()
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == list(range(10))
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ CALLS: dict[str, Callable[[DataStore], Awaitable[Any]]] = {
     "names": lambda store: store.queue.names(),
     "leased": lambda store: store.queue.leased("jobs"),
     "clear_leases": lambda store: store.queue.clear_leases("jobs"),
+    "release": lambda store: store.queue.release("jobs", "parse/0"),
     "dead_letters": lambda store: store.queue.dead_letters("jobs"),
     "requeue": lambda store: store.queue.requeue("jobs"),
     "discard": lambda store: store.queue.discard("jobs", None),

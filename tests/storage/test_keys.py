@@ -98,6 +98,7 @@ async def test_a_bad_queue_name_is_refused_by_every_call(store: DataStore, name:
         queue.bound(name, 1),
         queue.bound(name, None),
         queue.clear_leases(name),
+        queue.release(name, "parse/0"),
         queue.push(name, 1, delay=1),
         queue.commit(dead={name: [1]}),
         queue.commit(pushes={name: [1]}),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nodeflow.errors import StorageError, UsageError
+from nodeflow.errors import LeaseLostError, StorageError, UsageError
 from nodeflow.settings import Settings
 from nodeflow.storage import DataStore
 from tests.storage.leases import attempts, drained, fail_on, give_back, one_by_one, values
@@ -54,6 +54,24 @@ async def test_what_comes_back_without_blame_goes_with_the_others_up_to_the_next
         await fail_on(store, "jobs", 1)
         await batch.give_back()
     assert values(await drained(store, "jobs")) == [1, 2, 3, 4, 5]
+
+
+async def test_what_a_consumer_held_that_was_ended_on_purpose_comes_back_without_blame(
+    store: DataStore, server_url: str
+) -> None:
+    await store.queue.push_many("jobs", range(3))
+    async with DataStore.from_url(server_url, prefix=store.prefix) as ended:
+
+        async def work() -> None:
+            async with ended.queue.lease("jobs", 1, timeout=0, consumer="parse/0"):
+                await store.queue.release("jobs", "parse/1")
+                assert await store.queue.leased("jobs") == 1
+                await store.queue.release("jobs", "parse/0")
+
+        with pytest.raises(LeaseLostError):
+            await work()
+    found = await drained(store, "jobs")
+    assert (values(found), [item.error for item in found]) == ([0, 1, 2], [""] * 3)
 
 
 async def test_a_batch_ends_before_a_suspect(store: DataStore) -> None:
