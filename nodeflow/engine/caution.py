@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from attrs import define, field
 
+from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.hands import Hands
 from nodeflow.engine.hops import Hops
 from nodeflow.engine.marks import ahead_mark, caution_marks, position_mark, tried_mark, tries_mark
@@ -156,9 +157,9 @@ class Caution:
 
 @asynccontextmanager
 async def orderly(cautions: Sequence[Caution], ledger: Ledger) -> AsyncIterator[None]:
-    """Note at the end that no value is in hand any more: the process doesn't die of one, also when something raised.
+    """Note at the end that no value is in hand: the process doesn't die of one, also when a node stops the job.
 
-    Where the server was what failed, or another process has taken over, nothing is noted.
+    After any other error nothing is noted: the process is started again, and who raises each time must be given up.
 
     Args:
         cautions: those of its producers.
@@ -167,7 +168,7 @@ async def orderly(cautions: Sequence[Caution], ledger: Ledger) -> AsyncIterator[
     try:
         yield
     except BaseException as error:
-        if not isinstance(first_error(error), StorageError):
+        if isinstance(first_error(error), StoppedError):
             await _end(cautions, ledger)
         raise
     else:

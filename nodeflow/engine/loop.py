@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -322,19 +322,21 @@ class Worker:
             has_gone_on = True
             task_status.started(most)
 
-        async with self.alone.apart():
-            await self._lease(queue, handle, most, go_on)
+        async with AsyncExitStack() as apart:
+            await apart.enter_async_context(self.alone.apart())
+            await self._lease(queue, handle, most, go_on, apart.aclose)
         if not has_gone_on:
             await self.alone.over(_LOOK_SECONDS)
             go_on(0)
 
-    async def _lease(self, queue: str, handle: Handle, most: int, go_on: GoOn) -> None:
+    async def _lease(self, queue: str, handle: Handle, most: int, go_on: GoOn, when_innocent: Wait) -> None:
         timeout = 0 if self.alone.is_called_for else _LOOK_SECONDS
         with suppress(DrainedError), self._in_hand(queue) as later_ones_end:
             self.hops.go_on()
             async with self.post.store.queue.lease(queue, most, timeout=timeout, consumer=self.post.name) as lease:
                 if self.alone.is_called_for and all(item.attempt == 1 for item in lease):
                     self.alone.trust(queue)
+                    await when_innocent()
                 if lease:
                     try:
                         await handle(lease, most, go_on)
