@@ -134,14 +134,11 @@ class Caution:
         """The number of the first value that may not be taken yet."""
         return self.hops.known(self._at) + self.hops.known(self._ahead)
 
-    def is_ahead(self, number: int, results: Results) -> bool:
-        """Whether a value may not be taken yet; if so, more may be in hand when the results are committed."""
-        if number < self.room():
-            return False
+    def widen(self, number: int, results: Results) -> None:
+        """Have more values in hand once results are committed, if more than half of what may be is."""
         most = self.hops.known(self._ahead)
-        if most < _MANY and number >= self._calm:
+        if 2 * (number - self.hops.known(self._at)) > most and number >= self._calm and most < _MANY:
             results.marks[self._ahead] = 4 * most
-        return True
 
     async def note(self, number: int) -> None:
         """Note that a value is tried alone, once more."""

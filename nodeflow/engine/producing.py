@@ -66,10 +66,14 @@ class Producing:
         self.end = end_mark(self.head.id, self.worker.post.slot)
         self._prefix = f"{self.worker.post.job}.{self.head.id}.{self.worker.post.slot}."
         self.outbox = Outbox(self.worker.hops.commit)
-        self.outbox.is_ahead = lambda: self.caution.is_ahead(self._number, self.outbox.results)
+        self.outbox.is_ahead = lambda: self._number >= self.caution.room()
         self.express = self.worker.express(self.head, self.outbox.results)
+        self.outbox.before = self._before_commit
+
+    def _before_commit(self) -> None:
         if self.express is not None:
-            self.outbox.before = self.express.count
+            self.express.count()
+        self.caution.widen(self._number, self.outbox.results)
 
     async def run(self) -> None:
         """Take its values through the loop, from its position on."""
@@ -144,13 +148,14 @@ class Producing:
     def next_now(self, values: Iterator[Any]) -> Any:
         """The next value of a producer that isn't asynchronous; an error of the producer's says that it is."""
         try:
-            return next(values, _END)
+            value = next(values, _END)
         except Interrupted:
-            return _END
+            value = _END
         except BaseException as error:
             self._blame(error)
-        finally:
-            self.is_stopped = self.is_stopped or INTERRUPTED.is_set()
+        if value is _END and INTERRUPTED.is_set():
+            self.is_stopped = True
+        return value
 
     async def next_of(self, values: Any) -> Any:
         """As `next_now`, of any producer."""
@@ -158,9 +163,9 @@ class Producing:
             return self.next_now(values)
         self._is_pulling = True
         try:
-            return await anext(values, _END)
+            value = await anext(values, _END)
         except Interrupted:
-            return _END
+            value = _END
         except asyncio.CancelledError as error:
             if self.is_stopped and self._task is not None and not self._task.uncancel():
                 return _END
@@ -169,7 +174,9 @@ class Producing:
             self._blame(error)
         finally:
             self._is_pulling = False
-            self.is_stopped = self.is_stopped or INTERRUPTED.is_set()
+        if value is _END and INTERRUPTED.is_set():
+            self.is_stopped = True
+        return value
 
     def _blame(self, error: BaseException) -> NoReturn:
         own = nodes_error(error)

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
@@ -20,7 +21,7 @@ from nodeflow.engine.marks import closed_mark, committed_count
 from nodeflow.engine.process import STOPPED, Order
 from nodeflow.engine.records import JobRecord
 from nodeflow.engine.results import refused_count
-from nodeflow.errors import JobError, LoopDiedError, NodeflowError
+from nodeflow.errors import JobError, LoopDiedError, NodeflowError, StorageError
 from nodeflow.graph import Graph, Kind
 from nodeflow.storage import DataStore
 from nodeflow.storage.groups import ungrouped
@@ -132,7 +133,7 @@ class Supervisor:
                     child.kill()
                     await child.process.aclose()
                     if child.was_ended:
-                        await self._book.absolve(self._record, loop, slot)
+                        await self._absolve(loop, slot)
             if await self._is_over(loop):
                 return
             marks = await self.store.ledger(self._record.id).read()
@@ -147,6 +148,11 @@ class Supervisor:
             pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (deaths - 1))
             self.observer.restarting(death, pause)
             await anyio.sleep(pause)
+
+    async def _absolve(self, loop: str, slot: int) -> None:
+        """Have nothing count as deadly that an ended process had in hand; without a server nobody waits for that."""
+        with anyio.move_on_after(_GRACE_SECONDS), suppress(StorageError):
+            await self._book.absolve(self._record, loop, slot)
 
     async def _give_up(self, child: Child, status: int, deaths: int) -> None:
         if self._failure is None:
