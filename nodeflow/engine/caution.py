@@ -13,11 +13,10 @@ from attrs import define, field
 from nodeflow.engine.failures import StoppedError
 from nodeflow.engine.hands import Hands
 from nodeflow.engine.hops import Hops
-from nodeflow.engine.marks import ahead_mark, caution_marks, position_mark, tried_mark, tries_mark
+from nodeflow.engine.marks import ahead_mark, position_mark, tried_mark, tries_mark
 from nodeflow.engine.results import Results
 from nodeflow.errors import StorageError
 from nodeflow.graph import NodeSpec
-from nodeflow.storage import Ledger
 from nodeflow.storage.groups import first_error
 
 _FEW = 64
@@ -140,10 +139,22 @@ class Caution:
         if 2 * (number - self.hops.known(self._at)) > most and number >= self._calm and most < _MANY:
             results.marks[self._ahead] = 4 * most
 
-    async def note(self, number: int) -> None:
-        """Note that a value is tried alone, once more."""
-        await self.hops.commit(Results(marks={self._tried: number + 1, self._tries: self.tries + 1}))
+    @asynccontextmanager
+    async def noted(self, number: int) -> AsyncIterator[None]:
+        """Have it noted that a value is tried alone, once more; not what was broken off and might have come through."""
+        await self.hops.mark({self._tried: number + 1, self._tries: self.tries + 1})
+        try:
+            yield
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), suppress(StorageError):
+                await self.hops.mark({self._tries: self.tries})
+            raise
         self.tries = 0
+
+    async def end(self) -> None:
+        """Note that no value is in hand."""
+        with anyio.CancelScope(shield=True), suppress(StorageError):
+            await self.hops.mark({self._ahead: 0, self._tried: 0, self._tries: 0})
 
     def error(self) -> dict[str, str]:
         """Why the next value is not tried any more, as it is kept."""
@@ -153,25 +164,17 @@ class Caution:
 
 
 @asynccontextmanager
-async def orderly(cautions: Sequence[Caution], ledger: Ledger) -> AsyncIterator[None]:
-    """Note at the end that no value is in hand: the process doesn't die of one, also when a node stops the job.
-
-    After any other error nothing is noted: the process is started again, and who raises each time must be given up.
-
-    Args:
-        cautions: those of its producers.
-        ledger: the job's records.
-    """
+async def orderly(cautions: Sequence[Caution]) -> AsyncIterator[None]:
+    """Note at the end that no value is in hand: the process doesn't die of one, also when a node stops the job."""
     try:
         yield
     except BaseException as error:
         if isinstance(first_error(error), StoppedError):
-            await _end(cautions, ledger)
+            await _end(cautions)
         raise
-    else:
-        await _end(cautions, ledger)
+    await _end(cautions)
 
 
-async def _end(cautions: Sequence[Caution], ledger: Ledger) -> None:
-    with anyio.CancelScope(shield=True), suppress(StorageError):
-        await ledger.unmark([mark for each in cautions for mark in caution_marks(each.head.id, each.slot)])
+async def _end(cautions: Sequence[Caution]) -> None:
+    for each in cautions:
+        await each.end()

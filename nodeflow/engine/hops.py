@@ -87,6 +87,20 @@ class Hops:
         self.go_on()
         self._marks.update(results.marks)
 
+    async def mark(self, marks: Mapping[str, int]) -> None:
+        """Set marks that say nothing of how far the job is, also when nothing is committed any more.
+
+        Args:
+            marks: those that only this process changes.
+
+        Raises:
+            LeaseLostError: another process has taken over; nothing was done.
+            StorageError: the server refused.
+        """
+        async with self.order:
+            await self.store.queue.commit(changes=Changes(job=self.job, expected=self._expected(marks), marks=marks))
+            self._marks.update(marks)
+
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """When the context raises, nothing is committed any more: what nodes remember is ahead of what is saved."""
@@ -138,15 +152,16 @@ class Hops:
                 **{name: number for name, number in results.counts.items() if number},
                 committed_count(self.loop, self.slot): 1,
             },
-            expected={
-                epoch_mark(self.loop, self.slot): self.epoch,
-                **{mark: self._marks[mark] for mark in results.marks if mark in self._marks},
-            },
+            expected=self._expected(results.marks),
             marks=results.marks,
             fields={**results.states, **({PROGRESS: results.progress} if results.progress else {})},
             parts=[_part(each) for each in results.given],
             gathered=[Gathered(join=join, item=item, names=names) for join, item, names in results.gathered],
         )
+
+    def _expected(self, marks: Mapping[str, int]) -> dict[str, int]:
+        known = {mark: self._marks[mark] for mark in marks if mark in self._marks}
+        return {epoch_mark(self.loop, self.slot): self.epoch, **known}
 
 
 def _part(given: Given) -> Part:

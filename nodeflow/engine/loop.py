@@ -183,7 +183,7 @@ class Worker:
     async def run(self) -> None:
         """Let all heads work until the loop is closed, or told to drain."""
         cautions = await self._cautions()
-        async with orderly(cautions, self.in_parts.ledger), anyio.create_task_group() as committing:
+        async with orderly(cautions), anyio.create_task_group() as committing:
             async with anyio.create_task_group() as tasks:
                 if self.post.plan.flies:
                     self.runner = evolve(self.runner, flights=Flights(tasks, self.hands))

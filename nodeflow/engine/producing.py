@@ -244,14 +244,18 @@ class Producing:
         """Take a value alone through the loop of which a process may have died, unless too many have."""
         async with self.worker.alone.alone():
             if self.caution.tries < self.worker.post.most_deaths:
-                await self.caution.note(number)
-                await self._run(works, number)
+                async with self.caution.noted(number):
+                    await self._run(works, number)
+                    await self._be_whole()
             else:
                 await self._bury(works, number)
-            await self.worker.hands.until_none()
-            await self.outbox.flush()
+                await self._be_whole()
         if number + 1 >= self.caution.until:
             self.worker.alone.trust(self.head.id)
+
+    async def _be_whole(self) -> None:
+        await self.worker.hands.until_none()
+        await self.outbox.flush()
 
     async def _bury(self, works: Sequence[Work], number: int) -> None:
         self.outbox.begin()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, get_args, overload
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from nodeflow.errors import GraphError
 from nodeflow.graph.location import Location, caller, errors_at
@@ -17,6 +18,24 @@ OnBlobError = Literal["fail", "skip"]
 DEAD_LETTER, SKIP, STOP = "dead_letter", "skip", "stop"
 POLICIES = (DEAD_LETTER, SKIP, STOP)
 _ATTRIBUTE = "__nodeflow_options__"
+
+
+Validator = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+def _rule(is_so: Callable[[Any], bool], rule: str) -> Validator:
+    def check(options: object, attribute: Attribute[Any], value: Any) -> None:
+        if not is_so(value):
+            raise GraphError(f"{attribute.name} {rule}, not {value!r}")
+
+    return check
+
+
+def _is_id(options: object, attribute: Attribute[Any], value: str) -> None:
+    check_id(value)
+
+
+_is_flag = _rule(lambda value: isinstance(value, bool), "is True or False")
 
 
 @frozen(kw_only=True)
@@ -35,14 +54,27 @@ class Options:
         said: which of those that only some kinds of nodes heed were given.
     """
 
-    id: str | None = None
-    on_blob_error: OnBlobError = "fail"
-    retry: Retry | None = None
-    on_error: str = DEAD_LETTER
-    live: bool = False
-    shardable: bool = False
-    max_in_flight: int = 16
-    ordered: bool = True
+    id: str | None = field(default=None, validator=optional(_is_id))
+    on_blob_error: OnBlobError = field(
+        default="fail", validator=_rule(lambda value: value in get_args(OnBlobError), "must be 'fail' or 'skip'")
+    )
+    retry: Retry | None = field(
+        default=None, validator=optional(_rule(lambda value: isinstance(value, Retry), "takes a Retry(…)"))
+    )
+    on_error: str = field(
+        default=DEAD_LETTER,
+        validator=_rule(
+            lambda value: isinstance(value, str) and value != "",
+            "takes 'dead_letter', 'skip', 'stop' or the name of a branch",
+        ),
+    )
+    live: bool = field(default=False, validator=_is_flag)
+    shardable: bool = field(default=False, validator=_is_flag)
+    max_in_flight: int = field(
+        default=16,
+        validator=_rule(lambda value: type(value) is int and value > 0, "is a whole number from 1 on"),
+    )
+    ordered: bool = field(default=True, validator=_is_flag)
     said: frozenset[str] = frozenset()
 
     @property
@@ -102,38 +134,16 @@ def node(
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
     """
     where = caller()
-    with errors_at(where):
-        if id is not None:
-            check_id(id)
-        if on_blob_error not in get_args(OnBlobError):
-            raise GraphError(f"on_blob_error must be 'fail' or 'skip', not {on_blob_error!r}")
-        if retry is not None and not isinstance(retry, Retry):
-            raise GraphError(f"retry takes a Retry(…), not {retry!r}")
-        if not isinstance(on_error, str) or not on_error:
-            raise GraphError(f"on_error takes 'dead_letter', 'skip', 'stop' or the name of a branch, not {on_error!r}")
-        for name, flag in {"live": live, "shardable": shardable, "ordered": ordered}.items():
-            if not isinstance(flag, bool) and (name != "ordered" or flag is not None):
-                raise GraphError(f"{name} is True or False, not {flag!r}")
-        if max_in_flight is not None and (type(max_in_flight) is not int or max_in_flight < 1):
-            raise GraphError(f"max_in_flight is a whole number from 1 on, not {max_in_flight!r}")
-    said = {
-        "retry": retry is not None,
-        "live": live,
-        "shardable": shardable,
-        "max_in_flight": max_in_flight is not None,
-        "ordered": ordered is not None,
+    heeded_by_some: dict[str, Any] = {
+        "retry": retry,
+        "live": None if live is False else live,
+        "shardable": None if shardable is False else shardable,
+        "max_in_flight": max_in_flight,
+        "ordered": ordered,
     }
-    options = Options(
-        id=id,
-        on_blob_error=on_blob_error,
-        retry=retry,
-        on_error=on_error,
-        live=live,
-        shardable=shardable,
-        max_in_flight=16 if max_in_flight is None else max_in_flight,
-        ordered=ordered is not False,
-        said=frozenset(name for name, is_said in said.items() if is_said),
-    )
+    said = {name: value for name, value in heeded_by_some.items() if value is not None}
+    with errors_at(where):
+        options = Options(id=id, on_blob_error=on_blob_error, on_error=on_error, said=frozenset(said), **said)
 
     def carry(function: F) -> F:
         _attach(function, options, where)

@@ -105,6 +105,30 @@ def work(n: int):
 
 
 @pytest.mark.slow
+def test_a_value_beside_a_producer_that_raises_each_time_is_not_taken_for_deadly(project: Project) -> None:
+    project.write("flow.py", FLOW)
+    project.replace("flow.py", "def work(n: int):\n    die(n)", """async def broken():
+    while not Path("mended").exists():
+        await asyncio.sleep(0.01)
+        if Path("five").exists():
+            Path("five").unlink()
+            raise ValueError("no further")
+    yield 0
+
+async def work(n: int):
+    while n == 5 and not Path("mended").exists():
+        Path("five").touch()
+        await asyncio.sleep(0.01)
+    return n""")  # fmt: skip
+    project.replace("flow.py", "graph.add(numbers)))", "graph.add(numbers)))\n    graph.add(lambda n: None, graph.add(broken))")
+    failed = project.run("run", "flow.py", "--quiet", status=1)
+    assert "without having done anything" in failed.stderr
+    (project.folder / "mended").touch()
+    project.run("run", "flow.py", "--quiet")
+    assert take_results(project) == list(range(10))
+
+
+@pytest.mark.slow
 def test_it_goes_on_when_its_node_is_mended(project: Project) -> None:
     project.write("flow.py", FLOW)
     project.run("run", "flow.py", "--quiet", status=3)
