@@ -20,12 +20,12 @@ from benchmarks.chains import CHAIN, of_others
 from benchmarks.jobs import BUSY, BY_KEY, ITEM, THREE_LOOPS, latencies, rate_of
 from benchmarks.report import Measure, conclude, machine, natural, options
 from benchmarks.server import Server, server_for
-from nodeflow.engine.express import Express
-from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.packing import Packing
+from nodeflow.engine.calls.invoke import Nodes
+from nodeflow.engine.core.plan import plan_loop
 from nodeflow.engine.passes import finished
-from nodeflow.engine.plan import plan_loop
-from nodeflow.engine.runner import Runner
+from nodeflow.engine.way.express import Express
+from nodeflow.engine.way.packing import Packing
+from nodeflow.engine.way.runner import Runner
 from nodeflow.graph import Context, Graph
 from nodeflow.testing.memory import MemoryStore
 

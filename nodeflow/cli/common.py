@@ -12,7 +12,7 @@ import typer
 
 from nodeflow.cli.bars import bars
 from nodeflow.engine import FlowEngine, load_graph
-from nodeflow.engine.traces import safe_text
+from nodeflow.engine.core.traces import safe_text
 from nodeflow.errors import PayloadError
 from nodeflow.storage import DataStore
 from nodeflow.storage.groups import ungrouped

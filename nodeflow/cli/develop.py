@@ -22,7 +22,7 @@ from nodeflow.cli.common import (
     with_engine,
 )
 from nodeflow.engine import FlowEngine, KeptItem, KeptOutput, NodeStatus, State, StepPlan, StepResult, value_of
-from nodeflow.engine.samples import in_words
+from nodeflow.engine.stepping.samples import in_words
 from nodeflow.errors import UsageError
 
 _COLOURS = {State.FRESH: "green", State.STALE: "yellow", State.MISSING: "dim", State.NOT_KEPT: "magenta"}

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from nodeflow.cli.common import seconds_text
 from nodeflow.engine import JobStatus, Observer, Progress
-from nodeflow.engine.job import going_on_line
+from nodeflow.engine.jobs.job import going_on_line
 from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Graph
 

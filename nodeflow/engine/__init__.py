@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from nodeflow.lazy import from_modules
 
 if TYPE_CHECKING:
-    from nodeflow.engine.development import PlannedRun, StepPlan, StepResult
     from nodeflow.engine.engine import FlowEngine
-    from nodeflow.engine.job import JobResult, JobStatus, NodeCount, Observer, Progress
-    from nodeflow.engine.kept import KeptItem, KeptOutput, value_of
-    from nodeflow.engine.letterfilter import LetterFilter
+    from nodeflow.engine.jobs.job import JobResult, JobStatus, NodeCount, Observer, Progress
+    from nodeflow.engine.jobs.letterfilter import LetterFilter
+    from nodeflow.engine.jobs.records import JobRecord
     from nodeflow.engine.loading import GraphSource, load_graph
-    from nodeflow.engine.records import JobRecord
-    from nodeflow.engine.status import NodeStatus, State
+    from nodeflow.engine.stepping.development import PlannedRun, StepPlan, StepResult
+    from nodeflow.engine.stepping.kept import KeptItem, KeptOutput, value_of
+    from nodeflow.engine.stepping.status import NodeStatus, State
 
 __all__ = [
     "FlowEngine",
@@ -42,21 +42,21 @@ __getattr__ = from_modules(
     {
         "FlowEngine": "engine",
         "GraphSource": "loading",
-        "JobRecord": "records",
-        "JobResult": "job",
-        "JobStatus": "job",
-        "KeptItem": "kept",
-        "KeptOutput": "kept",
-        "LetterFilter": "letterfilter",
-        "NodeCount": "job",
-        "NodeStatus": "status",
-        "Observer": "job",
-        "PlannedRun": "development",
-        "Progress": "job",
-        "State": "status",
-        "StepPlan": "development",
-        "StepResult": "development",
+        "JobRecord": "jobs.records",
+        "JobResult": "jobs.job",
+        "JobStatus": "jobs.job",
+        "KeptItem": "stepping.kept",
+        "KeptOutput": "stepping.kept",
+        "LetterFilter": "jobs.letterfilter",
+        "NodeCount": "jobs.job",
+        "NodeStatus": "stepping.status",
+        "Observer": "jobs.job",
+        "PlannedRun": "stepping.development",
+        "Progress": "jobs.job",
+        "State": "stepping.status",
+        "StepPlan": "stepping.development",
+        "StepResult": "stepping.development",
         "load_graph": "loading",
-        "value_of": "kept",
+        "value_of": "stepping.kept",
     },
 )

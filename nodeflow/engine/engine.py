@@ -9,17 +9,17 @@ from typing import Any, Literal, Self
 
 from attrs import evolve
 
-from nodeflow.engine.development import Development, StepPlan, StepResult, Wanted
-from nodeflow.engine.job import JobResult, JobStatus, Observer, Progress, going_on_line
-from nodeflow.engine.jobbook import JobBook
-from nodeflow.engine.kept import KeptItem, KeptOutput
-from nodeflow.engine.letterfilter import LetterFilter
-from nodeflow.engine.letters import Letters
+from nodeflow.engine.jobs.job import JobResult, JobStatus, Observer, Progress, going_on_line
+from nodeflow.engine.jobs.jobbook import JobBook
+from nodeflow.engine.jobs.letterfilter import LetterFilter
+from nodeflow.engine.jobs.letters import Letters
+from nodeflow.engine.jobs.records import JobRecord
+from nodeflow.engine.jobs.supervisor import Supervisor
 from nodeflow.engine.loading import GraphSource, check_not_loading, source_of
 from nodeflow.engine.passes import finished
-from nodeflow.engine.records import JobRecord
-from nodeflow.engine.status import NodeStatus
-from nodeflow.engine.supervisor import Supervisor
+from nodeflow.engine.stepping.development import Development, StepPlan, StepResult, Wanted
+from nodeflow.engine.stepping.kept import KeptItem, KeptOutput
+from nodeflow.engine.stepping.status import NodeStatus
 from nodeflow.errors import LoopDiedError
 from nodeflow.graph import Graph, declare_types
 from nodeflow.storage import DataStore

@@ -12,8 +12,8 @@ from types import ModuleType
 
 from attrs import field, frozen
 
+from nodeflow.engine.core.traces import user_trace
 from nodeflow.engine.passes import check_packages
-from nodeflow.engine.traces import user_trace
 from nodeflow.errors import GraphError, UsageError
 from nodeflow.graph import Graph
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import define, field
 
-from nodeflow.engine.evaluation import Absent, Branches, Outcome
-from nodeflow.engine.results import Given
+from nodeflow.engine.core.evaluation import Absent, Branches, Outcome
+from nodeflow.engine.core.results import Given
 from nodeflow.values import decode, encode
 
 

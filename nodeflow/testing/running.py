@@ -11,18 +11,18 @@ from typing import Any
 import anyio
 from attrs import define, field, frozen
 
-from nodeflow.engine.intake import Intake
-from nodeflow.engine.invoke import Nodes
-from nodeflow.engine.marks import finishers
-from nodeflow.engine.packing import Packing, addressed
+from nodeflow.engine.calls.invoke import Nodes
+from nodeflow.engine.calls.returned import check_returned
+from nodeflow.engine.calls.state import States
+from nodeflow.engine.core.marks import finishers
+from nodeflow.engine.core.plan import LoopPlan, plan_loop
+from nodeflow.engine.core.refusals import RefusedError
+from nodeflow.engine.core.results import Results, loop_queue, shown_letter
+from nodeflow.engine.core.work import Work
+from nodeflow.engine.loops.intake import Intake
 from nodeflow.engine.passes import finished
-from nodeflow.engine.plan import LoopPlan, plan_loop
-from nodeflow.engine.refusals import RefusedError
-from nodeflow.engine.results import Results, loop_queue, shown_letter
-from nodeflow.engine.returned import check_returned
-from nodeflow.engine.runner import Runner
-from nodeflow.engine.state import States
-from nodeflow.engine.work import Work
+from nodeflow.engine.way.packing import Packing, addressed
+from nodeflow.engine.way.runner import Runner
 from nodeflow.errors import UsageError
 from nodeflow.graph import Context, Graph, Kind, NodeSpec, declare_types
 from nodeflow.storage import Item

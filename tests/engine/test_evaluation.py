@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nodeflow.engine.evaluation import Absent, Branches, bind, settled
+from nodeflow.engine.core.evaluation import Absent, Branches, bind, settled
 from nodeflow.graph import Branch, Graph, LogicalNode
 from nodeflow.testing import run_graph
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodeflow.engine.evaluation import Absent
-from nodeflow.engine.intake import Intake
+from nodeflow.engine.core.evaluation import Absent
+from nodeflow.engine.core.plan import plan_loop
+from nodeflow.engine.core.refusals import RefusedError
+from nodeflow.engine.core.results import Results
+from nodeflow.engine.core.work import Again, Work
+from nodeflow.engine.loops.intake import Intake
 from nodeflow.engine.passes import finished
-from nodeflow.engine.plan import plan_loop
-from nodeflow.engine.refusals import RefusedError
-from nodeflow.engine.results import Results
-from nodeflow.engine.work import Again, Work
 from nodeflow.graph import Graph
 from nodeflow.storage import Item
 from nodeflow.testing.memory import Records

@@ -9,11 +9,11 @@ import pytest
 from attrs import evolve
 
 from nodeflow.engine import jobbook
-from nodeflow.engine.job import JobStatus
-from nodeflow.engine.jobbook import JobBook
+from nodeflow.engine.core.results import failed_count, loop_queue
+from nodeflow.engine.jobs.job import JobStatus
+from nodeflow.engine.jobs.jobbook import JobBook
+from nodeflow.engine.jobs.records import JobRecord
 from nodeflow.engine.passes import finished
-from nodeflow.engine.records import JobRecord
-from nodeflow.engine.results import failed_count, loop_queue
 from nodeflow.errors import JobError
 from nodeflow.graph import Graph
 from nodeflow.storage import DataStore

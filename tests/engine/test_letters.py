@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from nodeflow.engine.core.plan import plan_loop, waits_for
+from nodeflow.engine.core.results import shown_letter
 from nodeflow.engine.passes import finished
-from nodeflow.engine.plan import plan_loop, waits_for
-from nodeflow.engine.results import shown_letter
 from nodeflow.graph import Graph
 from nodes import Collect
 

@@ -120,7 +120,9 @@ async def work(n: int):
         Path("five").touch()
         await asyncio.sleep(0.01)
     return n""")  # fmt: skip
-    project.replace("flow.py", "graph.add(numbers)))", "graph.add(numbers)))\n    graph.add(lambda n: None, graph.add(broken))")
+    project.replace(
+        "flow.py", "graph.add(numbers)))", "graph.add(numbers)))\n    graph.add(lambda n: None, graph.add(broken))"
+    )
     failed = project.run("run", "flow.py", "--quiet", status=1)
     assert "without having done anything" in failed.stderr
     (project.folder / "mended").touch()

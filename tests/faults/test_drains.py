@@ -222,7 +222,7 @@ SLOW_STARTS = """
     import anyio
     from pathlib import Path
     from nodeflow import Graph
-    from nodeflow.engine.child import Child
+    from nodeflow.engine.jobs.child import Child
 
     start = Child.start
 

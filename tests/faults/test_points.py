@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 DYING = """
     import os
     from pathlib import Path
-    from nodeflow.engine.hops import Hops
+    from nodeflow.engine.loops.hops import Hops
     from nodeflow.storage.queue import QueueStore
 
     def die(point, slot):

@@ -10,7 +10,7 @@ import pytest
 from attrs import frozen
 
 from nodeflow.engine import FlowEngine
-from nodeflow.engine.partitioning import Partitioning, partition_of
+from nodeflow.engine.core.partitioning import Partitioning, partition_of
 from nodeflow.errors import GraphError, GraphInvalidError, KeyMissingError, NodeFailedError
 from nodeflow.graph import PARTITIONS, BlockingNode, Branch, Context, Graph, LogicalNode, Loop, Retry, node
 from nodeflow.storage import DataStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nodeflow.engine.state import State
+from nodeflow.engine.calls.state import State
 from nodeflow.errors import PayloadError, UsageError
 from nodeflow.graph import BlockingNode, Context, Graph, node
 from nodeflow.testing import GraphRun, run_graph

@@ -1,0 +1,1 @@
+"""How a node is called: with what, for how long, and what it remembers."""
