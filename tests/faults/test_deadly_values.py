@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import redis
 
-from tests.faults.test_exact import pid, take_results, with_patience
+from tests.faults.test_exact import take_results
 from tests.project import Project
-from tests.support import eventually
 
 FLOW = """
     import asyncio, os, signal, time
@@ -331,47 +327,3 @@ def test_it_is_found_too_when_the_supervisor_dies_with_the_process(project: Proj
     assert "9 items done, 1 failed" in project.run("run", "flow.py", "--quiet", status=3).stdout
     assert take_results(project) == [n for n in range(10) if n != 5]
     discard(project)
-
-
-@pytest.mark.slow
-def test_a_process_that_was_drained_died_of_nothing(project: Project) -> None:
-    project.write("flow.py", FLOW.replace("{5}", "{}").replace("yield from range(10)", """for n in range(300):
-            time.sleep(0.01)
-            yield n"""))  # fmt: skip
-    with project.started("run", "flow.py", "--quiet") as supervisor:
-        eventually(lambda: marks(project).get("at:numbers/0"), within=20, what="values are committed")
-        assert marks(project)["ahead:numbers/0"] > 0
-        supervisor.send_signal(signal.SIGTERM)
-        supervisor.communicate(timeout=30)
-    assert "ahead:numbers/0" not in marks(project)
-    project.run("run", "flow.py", "--quiet")
-    assert take_results(project) == list(range(300))
-
-
-KILLED = """
-    class Numbers(ProducerNode[int]):
-        def setup(self, ctx):
-            mark(ctx)
-        def produce(self, ctx):
-            for n in range(4000):
-                time.sleep(0.001 if n % 10 == 0 else 0)
-                yield n
-
-    def work"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_processes_that_are_killed_at_random_leave_exact_results(project: Project, seed: int) -> None:
-    project.write("flow.py", FLOW.replace("{5}", "{}").replace("\n    def work", KILLED))
-    project.replace("flow.py", "graph.add(numbers)", "graph.add(Numbers())")
-    chance = random.Random(seed)
-    with project.started("run", "flow.py", "--quiet") as supervisor:
-        for _ in range(4):
-            with suppress(ProcessLookupError, AssertionError):
-                os.kill(pid(project, "a-0"), signal.SIGKILL)
-            with_patience(supervisor, chance.uniform(0.0, 0.4))
-        output, errors = supervisor.communicate(timeout=60)
-    assert supervisor.returncode == 0, errors
-    assert "4,000 items done, 0 failed" in output
-    assert take_results(project) == list(range(4000))
