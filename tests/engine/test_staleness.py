@@ -119,6 +119,14 @@ def test_a_step_on_a_stale_output_says_so_and_refresh_runs_it_first(flow: Projec
     assert done.stdout.splitlines() == ["numbers.0  1", "numbers.1  2", "numbers.2  3"]
 
 
+@pytest.mark.parametrize(("items", "values"), [("2", [1, 2]), ("all", list(range(1, 11)))])
+def test_refresh_takes_as_many_values_of_a_producer_as_before(flow: Project, items: str, values: list[int]) -> None:
+    flow.run("step", "flow.py", "numbers", "--items", items)
+    flow.replace("flow.py", "range(10)", "range(1, 11)")
+    done = flow.run("step", "flow.py", "clean", "--refresh")
+    assert [int(line.split()[1]) for line in done.stdout.splitlines()] == values
+
+
 def test_a_kept_output_serves_in_a_new_process_after_a_restart(flow: Project) -> None:
     done = flow.run("step", "flow.py", "shown")
     assert "running " not in done.stderr

@@ -52,8 +52,8 @@ class Wanted:
     """How a step shall be run.
 
     Args:
-        items: how many values of each producer and fan-out to take; "all" for all; None takes 1 of those that are run
-            and all that is kept of the nodes before.
+        items: how many values of each producer and fan-out to take; "all" for all; None takes 1 of those that are run,
+            as many as before of those that are run because they are stale, and all that is kept of the nodes before.
         refresh: run nodes before it whose output is stale, too.
 
     Raises:
@@ -68,9 +68,15 @@ class Wanted:
         if value is not None and value != "all" and (type(value) is not int or value < 1):
             raise UsageError(f"items must be a whole number from 1 on, or 'all', not {value!r}")
 
-    @property
-    def limit(self) -> int | None:
-        """How many values to take of each producer and fan-out that is run; None takes all."""
+    def limit(self, node: str, before: KeptOutput | None) -> int | None:
+        """How many values to take of a producer or fan-out that is run; None takes all.
+
+        Args:
+            node: the node.
+            before: its stale output that shall be refreshed; None where there is none.
+        """
+        if self.items is None and before is not None and not before.reason:
+            return before.sample.get(node)
         return None if self.items == "all" else self.items or 1
 
     @property
@@ -193,13 +199,13 @@ class Development:
         self._check(node)
         kept = await self._all_kept()
         plan = plan_step(self.graph, kept, node, wanted)
-        stepper = Stepper(self.graph, self.finished, wanted.limit, wanted.most)
         not_kept = {}
         for run in plan.runs:
             spec = self.graph.nodes[run.node]
             for source in {edge.source for edge in spec.edges.values()}:
                 kept[source] = await _with_items(kept[source])
-            output = await self._run(stepper, spec, kept)
+            limit = wanted.limit(run.node, kept.get(run.node) if run.node != node else None)
+            output = await self._run(Stepper(self.graph, self.finished, limit, wanted.most), spec, kept)
             kept[run.node] = output
             if output.reason:
                 not_kept[run.node] = output.reason
