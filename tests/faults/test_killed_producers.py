@@ -59,18 +59,18 @@ def test_a_frozen_process_whose_slot_was_taken_over_takes_no_note_back(project: 
     project.replace("flow.py", "graph.add(numbers)", "graph.add(Numbers())")
     with project.started("run", "flow.py", "--quiet") as supervisor:
         frozen = pid(project, "a-0")
-        eventually(lambda: marks(project).get("at:Numbers/0"), within=20, what="values are committed")
+        eventually(lambda: marks(project).get("at:numbers/0"), within=20, what="values are committed")
         os.kill(frozen, signal.SIGSTOP)
         supervisor.kill()
         supervisor.wait(20)
-    before = marks(project)["at:Numbers/0"]
+    before = marks(project)["at:numbers/0"]
     with project.started("run", "flow.py", "--quiet") as supervisor:
         pid(project, "a-0")
-        eventually(lambda: marks(project)["at:Numbers/0"] > before, within=20, what="the slot is taken over")
+        eventually(lambda: marks(project)["at:numbers/0"] > before, within=20, what="the slot is taken over")
         os.kill(frozen, signal.SIGTERM)
         os.kill(frozen, signal.SIGCONT)
         eventually(lambda: is_gone(frozen), within=20, what="the frozen process has drained")
-        assert marks(project)["ahead:Numbers/0"] > 0
+        assert marks(project)["ahead:numbers/0"] > 0
         (project.folder / "enough").touch()
         supervisor.communicate(timeout=60)
     results = take_results(project)
@@ -102,7 +102,7 @@ def test_shards_that_are_killed_at_random_give_each_value_once_but_for_deadly_on
     assert supervisor.returncode == 3, errors
     assert "3,997 items done, 3 failed" in output
     assert take_results(project) == [n for n in range(4000) if n not in deadly]
-    assert {letter["input"]["Numbers"] for letter in letters(project)} == deadly
+    assert {letter["input"]["numbers"] for letter in letters(project)} == deadly
     discard(project)
 
 
