@@ -26,14 +26,19 @@ ON_BOTH_SERVERS = (HERE / "storage", HERE / "engine" / "test_run.py", HERE / "fa
 
 ON_ONE_SERVER = {
     "test_by.py",
+    "test_deadly_items.py",
     "test_deadly_values.py",
     "test_drains.py",
     "test_exact.py",
+    "test_fed.py",
+    "test_generators.py",
+    "test_killed_producers.py",
     "test_letters.py",
     "test_outage.py",
     "test_points.py",
     "test_random_graphs.py",
     "test_removed_letters.py",
+    "test_waiting_producers.py",
 }
 """Those of them that take long, and whose steps of the server others run on both."""
 

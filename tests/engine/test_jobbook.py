@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from nodeflow.engine import jobbook
 from nodeflow.engine.core.results import failed_count, loop_queue
+from nodeflow.engine.jobs import jobbook
 from nodeflow.engine.jobs.job import JobStatus
 from nodeflow.engine.jobs.jobbook import JobBook
 from nodeflow.engine.jobs.records import JobRecord

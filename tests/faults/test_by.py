@@ -139,7 +139,7 @@ def test_another_number_of_processes_waits_until_no_item_does(project: Project) 
 DYING = """
     import os
     from pathlib import Path
-    from nodeflow.engine import reslotting
+    from nodeflow.engine.jobs import reslotting
 
     move, reslotting.MOST_LEASED = reslotting.Reslotting._move, 20
 

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ from tests.support import eventually
 pytestmark = pytest.mark.slow
 
 NO_DEATH = FLOW.replace("{5}", "{}")
-NUMBERS = "def numbers():\n        yield from range(10)"
 
 KILLED = """
     class Numbers(ProducerNode[int]):
@@ -44,44 +42,6 @@ def test_a_process_that_was_drained_died_of_nothing(project: Project) -> None:
     assert marks(project)["ahead:numbers/0"] == 0
     project.run("run", "flow.py", "--quiet")
     assert take_results(project) == list(range(300))
-
-
-def test_a_frozen_process_whose_slot_was_taken_over_takes_no_note_back(project: Project) -> None:
-    project.write("flow.py", NO_DEATH.replace(NUMBERS, """class Numbers(ProducerNode[int]):
-        def setup(self, ctx):
-            mark(ctx)
-        def produce(self, ctx):
-            n = 0
-            while n < 10 or not Path("enough").exists():
-                time.sleep(0.01)
-                yield n
-                n += 1"""))  # fmt: skip
-    project.replace("flow.py", "graph.add(numbers)", "graph.add(Numbers())")
-    with project.started("run", "flow.py", "--quiet") as supervisor:
-        frozen = pid(project, "a-0")
-        eventually(lambda: marks(project).get("at:numbers/0"), within=20, what="values are committed")
-        os.kill(frozen, signal.SIGSTOP)
-        supervisor.kill()
-        supervisor.wait(20)
-    before = marks(project)["at:numbers/0"]
-    with project.started("run", "flow.py", "--quiet") as supervisor:
-        pid(project, "a-0")
-        eventually(lambda: marks(project)["at:numbers/0"] > before, within=20, what="the slot is taken over")
-        os.kill(frozen, signal.SIGTERM)
-        os.kill(frozen, signal.SIGCONT)
-        eventually(lambda: is_gone(frozen), within=20, what="the frozen process has drained")
-        assert marks(project)["ahead:numbers/0"] > 0
-        (project.folder / "enough").touch()
-        supervisor.communicate(timeout=60)
-    results = take_results(project)
-    assert results == list(range(len(results)))
-
-
-def is_gone(process: int) -> bool:
-    """Whether a process has ended, also when nobody has asked how."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
 
 
 @pytest.mark.parametrize("seed", range(2))
