@@ -72,6 +72,7 @@ def test_they_are_counted_by_loop_node_and_error(failed: Project) -> None:
     assert len(letters(failed, "--summary", "--error", "ValueError")) == 2
 
 
+@pytest.mark.slow
 def test_they_are_chosen_by_node_error_job_number_and_id(failed: Project) -> None:
     everything = letters(failed)
     (job,) = {each["job"] for each in everything}

@@ -120,6 +120,7 @@ async def test_a_signed_url_can_be_read_by_anybody_where_there_is_such_a_thing(b
     assert await asyncio.to_thread(read) == b"for all"
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_not_there_is_an_error_that_names_the_blob_and_the_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
