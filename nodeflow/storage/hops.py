@@ -11,16 +11,22 @@ import anyio
 import orjson
 from attrs import frozen
 
-from nodeflow.errors import NodeflowError, PayloadError, QueueFullError, StorageFullError, StoreClosedError
+from nodeflow.errors import (
+    LeaseLostError,
+    NodeflowError,
+    QueueFullError,
+    StorageFullError,
+    StoreClosedError,
+)
 from nodeflow.storage.arguments import clean, deadline, seconds_of, whole
 from nodeflow.storage.changes import Changes
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.endings import to_the_end
-from nodeflow.storage.envelopes import item_of, split
 from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.hop import Hop
 from nodeflow.storage.keys import BOUND, Keys
-from nodeflow.storage.lease import Item, Lease
+from nodeflow.storage.lease import Lease
+from nodeflow.storage.opening import bare_values, opened_each
 from nodeflow.storage.outgoing import COMMAND_BYTES
 from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
@@ -109,8 +115,7 @@ class Hops:
                 await self.give_back_after(error, name, member, number, lane=lane)
                 raise
         member.has_begun = True
-        member.seems_empty = reply[4] < 0 and len(reply[5]) < max_items
-        return await self._taken(name, member, number, reply, could_wait=could_wait)
+        return await self._taken(name, member, number, max_items, reply, could_wait=could_wait)
 
     async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
         """Put the items of a lease back, in order; nothing when it isn't open."""
@@ -311,21 +316,25 @@ class Hops:
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
 
-    async def _taken(self, name: str, member: Member, number: int, reply: Sequence[Any], *, could_wait: bool) -> Taken:
-        epoch, envelopes, recovered, died, wait, elements = reply
+    async def _taken(
+        self, name: str, member: Member, number: int, max_items: int, reply: Sequence[Any], *, could_wait: bool
+    ) -> Taken:
+        epoch, envelopes, recovered, died, wait, found = reply
         stats = self._connection.stats
         stats.recovered += recovered
         stats.dead += died
-        if not elements:
+        if not found:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            values = None if envelopes else await _bare_values(self._payloads, elements)
+            elements = await self._read(name, lease_id, found) if isinstance(found, int) else found
+            member.seems_empty = wait < 0 and len(elements) < max_items
+            values = None if envelopes else await bare_values(self._payloads, elements)
             garbage: list[tuple[int, str]] = []
             if values is not None:
                 lease = Lease(self, name, member, lease_id, number, values)
             else:
-                items, garbage = await _opened_each(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
+                items, garbage = await opened_each(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
                 lease = Lease(self, name, member, lease_id, number, items=items)
             if garbage:
                 unread = Lease(self, name, member, lease_id, number)
@@ -342,6 +351,14 @@ class Hops:
         was_garbage = bool(garbage or died) and not lease
         return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage, could_wait)
 
+    async def _read(self, name: str, lease_id: str, number: int) -> list[bytes]:
+        """The so many items of a lease, oldest first."""
+        key = self._keys.leased(name, lease_id)
+        found: list[bytes] = await self._connection.call("LRANGE", key, 0, -1, operation=f"lease from '{name}'")
+        if len(found) != number:
+            raise LeaseLostError(name, f"another process has taken over {lease_id}")
+        return found[::-1]
+
     def _count(self, plan: Hop, acknowledged: int) -> None:
         stats = self._connection.stats
         stats.acks += acknowledged if plan.lease is not None else 0
@@ -349,40 +366,3 @@ class Hops:
         stats.given_back += len(plan.retries)
         stats.dead += len(plan.buried) + sum(map(len, plan.dead.values()))
         stats.bytes_sent += plan.size
-
-
-async def _bare_values(payloads: Payloads, elements: Sequence[bytes]) -> Sequence[Any] | None:
-    """The values of bare elements; None when one of them is to be looked at by itself."""
-    try:
-        return await payloads.decode_each(elements)
-    except PayloadError:
-        return None
-
-
-async def _opened_each(
-    payloads: Payloads, queue: str, lease_id: str, envelopes: int, elements: Sequence[bytes]
-) -> tuple[list[tuple[Item, int]], list[tuple[int, str]]]:
-    """The items of a lease, each with its place, and the places of those that can't be read, with the reason.
-
-    Args:
-        payloads: what gives the values.
-        queue: the queue's main key.
-        lease_id: the lease's id; bare items get theirs from it.
-        envelopes: how many of the first elements lie in envelopes.
-        elements: what lay in the queue, oldest first.
-    """
-    heads: dict[int, dict[str, Any]] = {}
-    bodies: dict[int, bytes] = {}
-    garbage = []
-    for place, data in enumerate(elements):
-        try:
-            heads[place], bodies[place] = split(data) if place < envelopes else ({}, data)
-        except PayloadError as error:
-            garbage.append((place, error.reason))
-    items = []
-    for place, value in zip(bodies, await payloads.unpack_each(list(bodies.values()), queue), strict=True):
-        if isinstance(value, PayloadError):
-            garbage.append((place, value.reason))
-            continue
-        items.append((item_of(heads[place], value) if heads[place] else Item(f"{lease_id}.{place}", value), place))
-    return items, sorted(garbage)

@@ -105,6 +105,27 @@ async def test_a_thousand_cancellations_lose_and_double_nothing(store: DataStore
     assert not isinstance(ends.get("StorageError"), int)
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_lease_of_many_that_is_cancelled_loses_and_doubles_nothing(store: DataStore, way: str) -> None:
+    for turns in range(100):
+        name, begun = f"jobs{turns}", asyncio.Event()
+        await store.queue.push_many(name, range(300))
+
+        async def take(name: str = name, begun: asyncio.Event = begun) -> None:
+            async with store.queue.lease(name, 300) as lease:
+                begun.set()
+                assert [item.value for item in lease] == list(range(300))
+
+        await cancelled(take, way, turns)
+        await until(partial(_has_no_lease, store, name), 5, "what was taken is given back")
+        left = await all_values(store, name)
+        assert left == list(range(300)) or (left == [] and begun.is_set())
+
+
+async def _has_no_lease(store: DataStore, name: str) -> bool:
+    return not await store.queue.leased(name)
+
+
 async def _is_settled(store: DataStore, at_least: int) -> bool:
     try:
         return (await balanced(store, "jobs")).waiting >= at_least

@@ -10,9 +10,9 @@ import pytest
 from nodeflow.storage import DataStore, Item
 
 
-async def give_back(store: DataStore, name: str, max_items: int) -> list[Item]:
+async def give_back(store: DataStore, name: str, max_items: int, consumer: str | None = None) -> list[Item]:
     """Lease items, give them back without blame, and return what was leased."""
-    async with store.queue.lease(name, max_items, timeout=0) as lease:
+    async with store.queue.lease(name, max_items, timeout=0, consumer=consumer) as lease:
         await lease.give_back()
     return list(lease)
 

@@ -3,8 +3,16 @@
 -- KEYS: a queue, sent. ARGV: n, bytes, the largest element; consumer, its session, whether this session was it before (0, 1),
 --       the lease's number, milliseconds of a lease, most deliveries; lane, number
 -- Returns the epoch, the number of envelopes, how many came back or died on the way, milliseconds until more can be
--- taken than lies in the main list (0 for what came back, -1 for never), and the items, oldest first.
+-- taken than lies in the main list (0 for what came back, -1 for never), and the items, oldest first; of many only how
+-- many they are: they lie in the lease's list, newest first.
 --#include lib_keys lib_once lib_envelopes lib_leases lib_delays
+
+-- From how many items on it pays that they don't pass through here, though the caller has to read them by itself.
+local MANY = 200
+
+-- Up to how many times as many items may wait as are taken, so that to copy their list costs less than to move each.
+local COPIED = 16
+
 local queue = queue_at(1)
 local wanted, budget, largest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local consumer, session, number = ARGV[4], ARGV[5], ARGV[7]
@@ -96,6 +104,48 @@ if not is_plain then
   end
   is_alone = is_alone or gone < #back or is_more_due
 end
+-- How many bytes a list has at most; without end where the server lets nobody ask for that.
+local function size_of(list)
+  local size = redis.pcall('MEMORY', 'USAGE', list, 'SAMPLES', 0)
+  return type(size) == 'number' and size or math.huge
+end
+
+-- Moves the oldest items into the lease as a whole, where that needs no look at any of them; how many, 0 for none.
+-- None is larger than all are together.
+local function move_many()
+  local length = redis.call('LLEN', queue.main)
+  local number = math.min(length, wanted)
+  if not is_plain or number < MANY or length > COPIED * number then
+    return 0
+  end
+  local list, size = list_of(queue, id), size_of(queue.main)
+  if size > largest or (number == length and size > budget) then
+    return 0
+  end
+  local of_lease = {at = now, bare = number, envelopes = 0, left = number}
+  if number == length then
+    write_lease(queue, id, of_lease)
+    redis.call('RENAME', queue.main, list)
+    return number
+  end
+  redis.call('COPY', queue.main, list)
+  redis.call('LTRIM', list, -number, -1)
+  if size_of(list) > budget then
+    redis.call('DEL', list)
+    return 0
+  end
+  write_lease(queue, id, of_lease)
+  redis.call('LTRIM', queue.main, 0, -number - 1)
+  return number
+end
+
+local many = move_many()
+if many > 0 then
+  say_room(queue)
+  remember(sent, ARGV[10], ARGV[11], 1)
+  return {epoch, 0, recovered, died, -1, many}
+end
+
 local bare, widest = {}, 0
 if not is_alone and gone < wanted and (gone == 0 or used < budget) then
   bare, used, widest = oldest(queue.main, wanted - gone, budget - used)
