@@ -84,6 +84,7 @@ async def test_one_that_is_too_large_for_any_client_is_a_dead_letter(
     limit_taking(store, monkeypatch, 100_000)
     await client.lpush(key(store), *[b"%d" % n for n in range(MANY)], b"1" * 100_001, b"0")
     assert values(await drained(store, "jobs")) == [*range(MANY), 0]
+    assert store.connection.stats.bytes_received < 100_000, "it isn't sent"
     assert await store.queue.discard("jobs", None) == 1
 
 
