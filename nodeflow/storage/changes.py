@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from attrs import field, frozen
@@ -87,13 +88,13 @@ class Changes:
         """Whether it changes nothing."""
         return not (self.counts or self.expected or self.marks or self.fields or self.parts or self.gathered)
 
-    @property
+    @cached_property
     def hashes(self) -> tuple[str, ...]:
         """The names of the hashes that it touches, the job's own left out."""
         joins = [*(joins_hash(part.join) for part in self.parts), *(joins_hash(each.join) for each in self.gathered)]
         return tuple(dict.fromkeys([*self.fields, *joins]))
 
-    @property
+    @cached_property
     def queues(self) -> tuple[str, ...]:
         """The queues into which notices may go."""
         return tuple(dict.fromkeys(part.queue for part in self.parts))

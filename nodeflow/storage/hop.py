@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -31,10 +31,13 @@ class Hop:
     later: dict[str, list[tuple[int, bytes]]]
     moved: dict[str, list[tuple[int, bytes]]]
     changes: Changes | None
+    values: Sequence[bytes] = field(init=False)
+    """All values that it carries, in the order in which `hop.lua` takes them."""
     size: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "size", sum(sum(map(len, lot)) for lot in self._lots()))
+        object.__setattr__(self, "values", list(chain.from_iterable(self._lots())))
+        object.__setattr__(self, "size", sum(map(len, self.values)))
         if self.size > MOST_BYTES:
             raise PayloadError("$", f"{self.size:,} bytes of values in one hop: it may carry {MOST_BYTES:,}")
 
@@ -45,14 +48,10 @@ class Hop:
         queue = self.lease.name if self.lease is not None else ", ".join([*self.pushes, *self.dead]) or job
         return f"commit to '{queue}'"
 
-    def values(self) -> list[bytes]:
-        """All values that it carries, in the order in which `hop.lua` takes them."""
-        return list(chain.from_iterable(self._lots()))
-
-    def _lots(self) -> Iterator[Sequence[bytes]]:
+    def _lots(self) -> Iterator[Iterable[bytes]]:
         if self.changes is not None:
             yield self.changes.values()
-        yield list(self.states.values())
+        yield self.states.values()
         yield from self.pushes.values()
         yield from ([data for _, data in lot] for lot in self.later.values())
         yield from self.dead.values()

@@ -209,12 +209,12 @@ class Hops:
             done,
             retries,
             buried,
-            await self._packed("pushes", pushes),
-            await self._packed_states(states),
-            await self._packed("dead", dead),
+            await self._packed("pushes", pushes) if pushes else {},
+            await self._packed_states(states) if states else {},
+            await self._packed("dead", dead) if dead else {},
             clean(reason),
-            await self._packed_later(later),
-            await self._packed_moved(moved),
+            await self._packed_later(later) if later else {},
+            await self._packed_moved(moved) if moved else {},
             None if changes is None or changes.is_empty else changes,
         )
         if plan.is_empty:
@@ -268,30 +268,29 @@ class Hops:
         session = await self._connection.session()
         keys = plan.keys(self._keys)
         keys.insert(0, self._keys.sent(keys[0], session.id))
-        values = plan.values()
         milliseconds = heart_of(self._connection, session).rhythm.milliseconds
         with session.lane() as (lane, number):
             head = plan.head(f"{session.id}.{number}", milliseconds, lane, number) | {"is_overdue": is_overdue}
             step = partial(self._connection.step, operation=plan.operation, heard=heard)
             try:
-                script = "hop" if values else "hop_at_full"
-                reply = await step(script, keys, [orjson.dumps(head), *values])
+                script = "hop" if plan.values else "hop_at_full"
+                reply = await step(script, keys, [orjson.dumps(head), *plan.values])
             except StorageFullError:
                 head["is_full_server"] = True
-                reply = await step("hop_at_full", keys, [orjson.dumps(head), *values])
+                reply = await step("hop_at_full", keys, [orjson.dumps(head), *plan.values])
         return None if reply[0] else int(reply[1]) - 1
 
-    async def _packed(self, what: str, values: Mapping[str, Sequence[Any]] | None) -> dict[str, list[bytes]]:
+    async def _packed(self, what: str, values: Mapping[str, Sequence[Any]]) -> dict[str, list[bytes]]:
         packed = {}
-        for name, lot in (values or {}).items():
-            packed[name] = await self._payloads.pack_each(f"{what}[{name!r}]", lot, self._keys.queue(name))
+        for name, lot in values.items():
+            packed[name] = await self._payloads.pack_each(f"{what}[{name!r}]", lot, self._keys.all_of(name)[0])
         return {name: lot for name, lot in packed.items() if lot}
 
     async def _packed_later(
-        self, later: Mapping[str, Sequence[tuple[float, Any]]] | None
+        self, later: Mapping[str, Sequence[tuple[float, Any]]]
     ) -> dict[str, list[tuple[int, bytes]]]:
         packed = {}
-        for name, lot in (later or {}).items():
+        for name, lot in later.items():
             values = await self._payloads.pack_each(
                 f"later[{name!r}]", [value for _, value in lot], self._keys.queue(name)
             )
@@ -299,18 +298,16 @@ class Hops:
             packed[name] = list(zip(delays, values, strict=True))
         return packed
 
-    async def _packed_moved(
-        self, moved: Mapping[str, Sequence[tuple[int, Any]]] | None
-    ) -> dict[str, list[tuple[int, bytes]]]:
+    async def _packed_moved(self, moved: Mapping[str, Sequence[tuple[int, Any]]]) -> dict[str, list[tuple[int, bytes]]]:
         packed = {}
-        for name, lot in (moved or {}).items():
+        for name, lot in moved.items():
             values = [value for _, value in lot]
             data = await self._payloads.pack_each(f"moved[{name!r}]", values, self._keys.queue(name))
             packed[name] = list(zip([place for place, _ in lot], data, strict=True))
         return packed
 
-    async def _packed_states(self, states: Mapping[str, Any] | None) -> dict[str, bytes]:
-        named = [(key, self._keys.cache(key), value) for key, value in (states or {}).items()]
+    async def _packed_states(self, states: Mapping[str, Any]) -> dict[str, bytes]:
+        named = [(key, self._keys.cache(key), value) for key, value in states.items()]
         return {place: await self._payloads.pack_as(f"states[{key!r}]", value, place) for key, place, value in named}
 
     async def _bound(self, keys: Sequence[str]) -> int:

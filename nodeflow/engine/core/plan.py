@@ -81,7 +81,7 @@ class LoopPlan:
         channel = self.channels.get(str(spec.target.queue)) if spec.kind is Kind.READER else None
         return spec if channel is None else channel.source
 
-    @property
+    @cached_property
     def flies(self) -> bool:
         """Whether it goes on while a node that doesn't block is at an item."""
         return any(spec.kind is Kind.NON_BLOCKING for spec in self.nodes.values())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.lowlevel
 from attrs import define, field, frozen
 
@@ -93,7 +94,8 @@ class Batch:
             go_on: told when the next ones may be taken, and how many at most.
         """
         hops, paces = self.worker.hops, self.worker.paces
-        async with self.worker.turn:
+        await _acquire(self.worker.turn)
+        try:
             hops.go_on()
             known = paces.get(self.lease.name)
             is_full = len(self.lease) == most > 1
@@ -104,7 +106,9 @@ class Batch:
             with hops.all_or_nothing():
                 size = await self._each()
             pace = paces[self.lease.name] = Pace(len(self.lease), time.monotonic() - start, size)
-            await hops.order.acquire()
+            await _acquire(hops.order)
+        finally:
+            self.worker.turn.release()
         try:
             if is_full and not is_ahead:
                 go_on(pace.next(most))
@@ -323,3 +327,11 @@ class OverlappingBatch(Batch):
     def _flush_of(self, item: Item, hand: Hand | None) -> Flush:
         assert hand is not None
         return partial(self._flush_hand, hand, self._key(item))
+
+
+async def _acquire(lock: anyio.Lock) -> None:
+    """Have a lock; where nobody has it, without a look at all cancel scopes around."""
+    try:
+        lock.acquire_nowait()
+    except anyio.WouldBlock:
+        await lock.acquire()

@@ -60,8 +60,9 @@ class Alone:
 
     async def over(self, seconds: float) -> None:
         """Wait for the time when nothing has to be tried alone any more, so many seconds at most."""
-        with anyio.move_on_after(seconds if self.is_called_for else 0):
-            await self._calm.wait()
+        if self.is_called_for:
+            with anyio.move_on_after(seconds):
+                await self._calm.wait()
 
     def apart(self) -> AbstractAsyncContextManager[Any]:
         """Have in hand what isn't tried alone: never while something is."""

@@ -119,7 +119,7 @@ local function move_many()
     return 0
   end
   local list, size = list_of(queue, id), size_of(queue.main)
-  if false or (number == length and size > budget) then
+  if size > largest or (number == length and size > budget) then
     return 0
   end
   local of_lease = {at = now, bare = number, envelopes = 0, left = number}
