@@ -14,6 +14,7 @@ from attrs import frozen
 from nodeflow.errors import (
     LeaseLostError,
     NodeflowError,
+    PayloadError,
     QueueFullError,
     StorageFullError,
     StoreClosedError,
@@ -26,7 +27,7 @@ from nodeflow.storage.heart import Member, heart_of
 from nodeflow.storage.hop import Hop
 from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Lease
-from nodeflow.storage.opening import bare_values, opened_each
+from nodeflow.storage.opening import opened_each
 from nodeflow.storage.outgoing import COMMAND_BYTES
 from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
@@ -75,7 +76,9 @@ class Hops:
         session = await self._connection.session()
         return heart_of(self._connection, session).member(self._keys.all_of(name), consumer or session.id)
 
-    async def take(self, name: str, max_items: int, member: Member, patience: float | None = None) -> Taken:
+    async def take(
+        self, name: str, max_items: int, member: Member, patience: float | None = None, *, is_read: bool = True
+    ) -> Taken:
         """Lease up to so many of the items that wait.
 
         Args:
@@ -85,6 +88,7 @@ class Hops:
             patience: seconds to wait in the server before, until something lies in the main list; None doesn't
                 wait, and else the caller has a slot for it. To wait is to move the oldest item onto its own place:
                 whoever is cancelled there loses nothing.
+            is_read: whether the items are read, and not only leased.
         """
         session = await self._connection.session()
         heart = heart_of(self._connection, session)
@@ -115,7 +119,7 @@ class Hops:
                 await self.give_back_after(error, name, member, number, lane=lane)
                 raise
         member.has_begun = True
-        return await self._taken(name, member, number, max_items, reply, could_wait=could_wait)
+        return await self._taken(name, member, number, max_items, reply, could_wait=could_wait, is_read=is_read)
 
     async def give_back(self, name: str, member: Member, number: int, error: str = "") -> None:
         """Put the items of a lease back, in order; nothing when it isn't open."""
@@ -314,7 +318,15 @@ class Hops:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)
 
     async def _taken(
-        self, name: str, member: Member, number: int, max_items: int, reply: Sequence[Any], *, could_wait: bool
+        self,
+        name: str,
+        member: Member,
+        number: int,
+        max_items: int,
+        reply: Sequence[Any],
+        *,
+        could_wait: bool,
+        is_read: bool,
     ) -> Taken:
         epoch, envelopes, recovered, died, wait, found = reply
         stats = self._connection.stats
@@ -324,18 +336,11 @@ class Hops:
             member.held.discard(number)
         lease_id = f"{member.consumer}:{epoch.decode()}:{number}"
         try:
-            elements = await self._read(name, lease_id, found) if isinstance(found, int) else found
+            elements = await self._fetched(name, lease_id, found) if isinstance(found, int) else found
             member.seems_empty = wait < 0 and len(elements) < max_items
-            values = None if envelopes else await bare_values(self._payloads, elements)
-            garbage: list[tuple[int, str]] = []
-            if values is not None:
-                lease = Lease(self, name, member, lease_id, number, values)
-            else:
-                items, garbage = await opened_each(self._payloads, member.keys[0], lease_id, int(envelopes), elements)
-                lease = Lease(self, name, member, lease_id, number, items=items)
-            if garbage:
-                unread = Lease(self, name, member, lease_id, number)
-                await self.commit(lease=unread, done=[], buried=garbage)
+            lease = Lease(self, name, member, lease_id, number, elements, int(envelopes))
+            if is_read:
+                await lease.open()
         except BaseException as error:
             await self.give_back_after(error, name, member, number)
             raise
@@ -343,12 +348,31 @@ class Hops:
             stats.leases += 1
             stats.leased += len(lease)
             stats.bytes_received += sum(map(len, elements))
-        elif garbage:
-            member.held.discard(number)
-        was_garbage = bool(garbage or died) and not lease
+        was_garbage = bool(elements or died) and not lease
         return Taken(lease, wait / 1000 if wait >= 0 else None, was_garbage, could_wait)
 
-    async def _read(self, name: str, lease_id: str, number: int) -> list[bytes]:
+    async def open(self, lease: Lease) -> None:
+        """Read what lies in a lease; what can't be read goes to the dead letters."""
+        values = None if lease.envelopes else await self.read(lease.unread)
+        if values is not None:
+            lease.opened(values)
+            return
+        main = lease.member.keys[0]
+        items, garbage = await opened_each(self._payloads, main, lease.id, lease.envelopes, lease.unread)
+        if garbage:
+            await self.commit(lease=lease, done=[], buried=garbage)
+        lease.opened(None, items)
+        if not items:
+            lease.member.held.discard(lease.number)
+
+    async def read(self, elements: Sequence[bytes]) -> Sequence[Any] | None:
+        """The values of bare elements; None when one of them is to be looked at by itself."""
+        try:
+            return await self._payloads.decode_each(elements)
+        except PayloadError:
+            return None
+
+    async def _fetched(self, name: str, lease_id: str, number: int) -> list[bytes]:
         """The so many items of a lease, oldest first."""
         key = self._keys.leased(name, lease_id)
         found: list[bytes] = await self._connection.call("LRANGE", key, 0, -1, operation=f"lease from '{name}'")

@@ -41,8 +41,8 @@ class Lease(Sequence[Item]):
         member: the consumer.
         lease_id: the lease's id in the server.
         number: its number among the consumer's leases.
-        values: the values of its items, oldest first, when all are delivered for the first time.
-        items: its items, oldest first, each with its place in the server's list, when that isn't so.
+        elements: what lies in it, oldest first, to be read by `open` or `read`.
+        envelopes: how many of the first of them were delivered before.
     """
 
     def __init__(
@@ -52,18 +52,61 @@ class Lease(Sequence[Item]):
         member: Member,
         lease_id: str,
         number: int,
-        values: Sequence[Any] | None = None,
-        items: Sequence[tuple[Item, int]] = (),
+        elements: Sequence[bytes],
+        envelopes: int = 0,
     ) -> None:
         self._hops = hops
         self.name, self.member, self.id, self.number = name, member, lease_id, number
-        self.fresh_values = values
-        """The values of all items, oldest first; None when one of them was delivered before."""
-        self._known = None if values else tuple(item for item, _ in items)
-        self._held = None if values else {item.id: place for item, place in items}
+        self.unread: Sequence[bytes] = elements
+        """What lies in it, as long as it wasn't opened."""
+        self.envelopes = envelopes
+        self.fresh_values: Sequence[Any] | None = None
+        """The values of all items, oldest first; None when one of them was delivered before, or it wasn't opened."""
+        self._known: Sequence[Item] | None = None
+        self._held: dict[str, int] | None = None if elements else {}
+
+    async def open(self) -> None:
+        """Read all that wasn't read; what can't be read goes to the dead letters."""
+        if self.unread:
+            await self._hops.open(self)
+
+    def opened(self, values: Sequence[Any] | None, items: Sequence[tuple[Item, int]] = ()) -> None:
+        """Note what was read.
+
+        Args:
+            values: the values of its items, oldest first, when all are delivered for the first time.
+            items: its items, oldest first, each with its place in the server's list, when that isn't so.
+        """
+        self.unread, self.fresh_values = (), values
+        if values is None:
+            self._known = tuple(item for item, _ in items)
+            self._held = {item.id: place for item, place in items}
+
+    async def read(self, start: int, stop: int) -> Sequence[Any] | None:
+        """The values of some items, when all are delivered for the first time; they are not kept.
+
+        To have only some of many items in memory is faster, too: what was just read is still in the processor's cache.
+
+        Args:
+            start: the place of the first one.
+            stop: that behind the last one.
+
+        Returns:
+            None where that can't be: `open` the lease then.
+        """
+        if not self.unread:
+            return None if self.fresh_values is None else self.fresh_values[start:stop]
+        return None if self.envelopes else await self._hops.read(self.unread[start:stop])
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether all items are delivered for the first time."""
+        return not self.envelopes if self.unread else self.fresh_values is not None
 
     @property
     def _items(self) -> Sequence[Item]:
+        if self.unread:
+            raise UsageError(f"{self!r} wasn't read yet: `await lease.open()`")
         if self._known is None:
             values = self.fresh_values or ()
             self._known = tuple(map(Item, [f"{self.id}.{place}" for place in range(len(values))], values))
@@ -87,7 +130,7 @@ class Lease(Sequence[Item]):
         return iter(self._items)
 
     def __len__(self) -> int:
-        return len(self._items if self.fresh_values is None else self.fresh_values)
+        return len(self.unread or (self._items if self.fresh_values is None else self.fresh_values))
 
     def __repr__(self) -> str:
         return f"<Lease from {self.name!r} that holds {self.left} of {len(self)} items>"

@@ -1,4 +1,4 @@
-"""What lies in a lease, opened: its values where all are new, else its items, and what can't be read."""
+"""What lies in a lease, opened one by one: its items, and what can't be read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from nodeflow.errors import PayloadError
 from nodeflow.storage.envelopes import item_of, split
 from nodeflow.storage.lease import Item
 from nodeflow.storage.payloads import Payloads
-
-
-async def bare_values(payloads: Payloads, elements: Sequence[bytes]) -> Sequence[Any] | None:
-    """The values of bare elements; None when one of them is to be looked at by itself."""
-    try:
-        return await payloads.decode_each(elements)
-    except PayloadError:
-        return None
 
 
 async def opened_each(

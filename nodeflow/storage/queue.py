@@ -125,7 +125,13 @@ class QueueStore:
 
     @asynccontextmanager
     async def lease(
-        self, name: str, max_items: int = 1, timeout: float | None = None, *, consumer: str | None = None
+        self,
+        name: str,
+        max_items: int = 1,
+        timeout: float | None = None,
+        *,
+        consumer: str | None = None,
+        is_read: bool = True,
     ) -> AsyncIterator[Lease]:
         """Take items so that they are acknowledged on a clean exit and given back, in order, on an error.
 
@@ -138,6 +144,7 @@ class QueueStore:
             timeout: seconds to wait for the first one; None waits for ever, 0 doesn't wait.
             consumer: a slot, as in `count/0`: what its former holder had leased is taken over at once, and that
                 one can't acknowledge any more. None is a consumer of this process's own.
+            is_read: whether the items are read at once; else `lease.read` gives some values, and `lease.open` all.
 
         Returns:
             an async context manager whose value is the `Lease`, empty when nothing came in time.
@@ -147,7 +154,8 @@ class QueueStore:
                 another consumer.
         """
         whole("max_items", max_items, 1, MAX_LEASE)
-        lease = await self._lease(name, max_items, timeout, None if consumer is None else slot_name(consumer))
+        slot = None if consumer is None else slot_name(consumer)
+        lease = await self._lease(name, max_items, timeout, slot, is_read)
         try:
             yield lease
             if lease.is_open:
@@ -366,11 +374,10 @@ class QueueStore:
             pushes=pushes, states=states, dead=dead, reason=reason, later=later, changes=changes, timeout=timeout
         )
 
-    async def _lease(self, name: str, most: int, timeout: float | None, consumer: str | None) -> Lease:
-        end, member = deadline(timeout), await self._hops.member(name, consumer)
-        return await Taking(
-            self._connection, await self._connection.session(), self._hops, name, most, member, end
-        ).lease()
+    async def _lease(self, name: str, most: int, timeout: float | None, slot: str | None, is_read: bool) -> Lease:
+        end, member = deadline(timeout), await self._hops.member(name, slot)
+        session = await self._connection.session()
+        return await Taking(self._connection, session, self._hops, name, most, member, end, is_read).lease()
 
     async def _push(self, name: str, elements: Sequence[bytes], delay: float, end: float) -> None:
         outgoing = await self._known(self._outgoing, Outgoing, name)

@@ -32,6 +32,7 @@ class Taking:
         most: the most items to take.
         member: the consumer.
         deadline: until when to wait, on the clock of `anyio.current_time`.
+        is_read: whether the items are read, and not only leased.
     """
 
     connection: RedisConnection
@@ -41,6 +42,7 @@ class Taking:
     most: int
     member: Member
     deadline: float
+    is_read: bool
 
     async def lease(self) -> Lease:
         """Lease what waits, or what comes before the deadline; empty when nothing did."""
@@ -66,7 +68,7 @@ class Taking:
         return not taken.lease and (taken.was_garbage or anyio.current_time() < self.deadline)
 
     async def _take(self, patience: float | None = None) -> Taken:
-        return await self.hops.take(self.name, self.most, self.member, patience)
+        return await self.hops.take(self.name, self.most, self.member, patience, is_read=self.is_read)
 
     async def _take_after(self, before: Taken | None) -> Taken:
         """Take when something has come, or a second has passed: what came back is seen then."""

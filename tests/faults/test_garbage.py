@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.faults.test_exact import take_results
 from tests.project import Project
 
 FLOW = """
@@ -48,3 +49,34 @@ def test_garbage_in_a_channel_goes_to_the_dead_letters_and_the_job_ends_well(pro
     assert len(reasons) == len(expected)
     assert "another program" in project.run("dead-letters", "flow.py").stdout
     project.run("dead-letters", "flow.py", "--clear")
+
+
+AMONG = """
+    import os
+    import redis
+    from nodeflow import Graph
+    from nodes import QueueWriter
+
+    def numbers():
+        with redis.Redis.from_url(os.environ["NODEFLOW_URL"]) as client:
+            for n in range(6000):
+                if n % 1500 == 700:
+                    client.lpush("{TOKEN}:queue:queue_numbers_show", b"not json")
+                yield n
+
+    def show(n: int) -> int:
+        return n
+
+    graph = Graph("TOKEN")
+    with graph.loop("a"):
+        n = graph.add(numbers)
+    with graph.loop("b"):
+        graph.add(QueueWriter("out"), graph.add(show, n))
+"""
+
+
+def test_garbage_among_many_items_of_a_lease_keeps_none_of_them_up(project: Project) -> None:
+    project.write("flow.py", AMONG)
+    assert "6,000 items done, 0 failed" in project.run("run", "flow.py", "--quiet").stdout
+    assert take_results(project) == list(range(6000))
+    assert "removed 4 dead letters" in project.run("dead-letters", "flow.py", "--clear", "--yes").stdout

@@ -92,7 +92,7 @@ async def test_a_lease_that_is_taken_over_before_it_is_read_is_lost(
     store: DataStore, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.queue.push_many("jobs", range(MANY))
-    read = Hops._read
+    read = Hops._fetched
 
     async def read_late(hops: Hops, name: str, lease_id: str, number: int) -> list[bytes]:
         async with DataStore.from_url(server_url, prefix=store.prefix) as other:
@@ -100,7 +100,7 @@ async def test_a_lease_that_is_taken_over_before_it_is_read_is_lost(
         return await read(hops, name, lease_id, number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Hops, "_read", read_late)
+        patched.setattr(Hops, "_fetched", read_late)
         with pytest.raises(LeaseLostError):
             async with store.queue.lease("jobs", 500, timeout=0, consumer="slot"):
                 raise AssertionError("the lease is lost")

@@ -37,8 +37,9 @@ _SOON_SECONDS = 0.02
 _HEAVY_BYTES = 16 << 20
 """From how many bytes on what came of a part of a lease is committed by itself."""
 
-_SLICE = 100
-"""After how many items others have their turn, as those that send and receive."""
+_SLICE = 50
+"""How many items are read at a time, so that they stay in the cache; behind them others have their turn, as those that
+send and receive."""
 
 
 @frozen
@@ -98,14 +99,15 @@ class Batch:
         try:
             hops.go_on()
             known = paces.get(self.lease.name)
-            is_full = len(self.lease) == most > 1
+            number = len(self.lease)
+            is_full = number == most > 1
             is_ahead = is_full and known is not None and known.seconds(most) < _SOON_SECONDS
             if is_ahead and known is not None:
                 go_on(known.next(most))
             start = time.monotonic()
             with hops.all_or_nothing():
                 size = await self._each()
-            pace = paces[self.lease.name] = Pace(len(self.lease), time.monotonic() - start, size)
+            pace = paces[self.lease.name] = Pace(number, time.monotonic() - start, size)
             await _acquire(hops.order)
         finally:
             self.worker.turn.release()
@@ -125,12 +127,15 @@ class Batch:
         for outbox in self.worker.outboxes:  # what nodes remember of its items is in these already
             await outbox.flush()
         await self._recall()
-        express, contents = self.worker.express(self.head, self.results), self._contents()
+        express = self.worker.express(self.head, self.results)
         while self.passed < len(self.lease):
             if express is not None:
-                await self._hurry(express, contents)
+                await self._hurry(express)
                 await express.settle()  # a part of what comes of the item behind may be committed, and what is done
                 size = max(size, self.results.size)
+            if self.passed == len(self.lease):
+                break
+            await self.lease.open()
             if self.passed < len(self.lease):
                 await self._handle(self.lease[self.passed])
                 self.passed += 1
@@ -138,16 +143,16 @@ class Batch:
                 await self._lighten()
         return size
 
-    async def _hurry(self, express: Express, contents: Sequence[Any]) -> None:
+    async def _hurry(self, express: Express) -> None:
         """Take items the short way, up to one that isn't new, or not as it mostly is."""
-        while self.passed < len(contents):
-            some = contents[self.passed : self.passed + _SLICE]
+        while self.passed < len(self.lease):
+            some = await self._contents(self.passed, self.passed + _SLICE)
             number, stray = express.through(self._new(some))
             if stray is not None:
                 await express.astray(stray, self._key_in_turn)
                 number += 1
             self.passed += number
-            if self.passed == len(contents) or (stray is None and number < len(some) and not self._is_heavy):
+            if self.passed == len(self.lease) or (stray is None and number < len(some) and not self._is_heavy):
                 return
             await self._lighten(express)
             await anyio.lowlevel.checkpoint()
@@ -186,18 +191,23 @@ class Batch:
             await self._commit_passed()
 
     async def _commit_passed(self) -> None:
+        await self.lease.open()
         held = {item.id for item in self.lease.held}
         done = [item for item in self.lease[: self.passed] if item.id in held]
         await self.worker.hops.commit(self.results.take(), self.lease if held else None, done)
 
-    def _contents(self) -> Sequence[Any]:
-        """What lies in the items, as in a channel; None for those that are delivered again."""
-        plan, values = self.worker.post.plan, self.lease.fresh_values
-        if plan.partitioning is None and self.head in plan.foreign:
-            return [{"id": item.id, "value": item.value} if _is_new(item) else None for item in self.lease]
-        if values is None:
-            values = [item.value if _is_new(item) else None for item in self.lease]
-        return values
+    async def _contents(self, start: int, stop: int) -> Sequence[Any]:
+        """What lies in some items, as in a channel; None for those that are delivered again."""
+        plan = self.worker.post.plan
+        is_foreign = plan.partitioning is None and self.head in plan.foreign
+        values = None if is_foreign else await self.lease.read(start, stop)
+        if values is not None:
+            return values
+        await self.lease.open()
+        items = [item if _is_new(item) else None for item in self.lease[start:stop]]
+        if is_foreign:
+            return [item and {"id": item.id, "value": item.value} for item in items]
+        return [item and item.value for item in items]
 
     async def _handle(self, item: Item) -> None:
         try:
@@ -212,8 +222,9 @@ class Batch:
 
     async def _recall(self) -> None:
         """Look up how far items are that come back."""
-        if self.lease.fresh_values is not None:
+        if self.lease.is_fresh:
             return
+        await self.lease.open()
         back = [self._key(item) for item in self.lease if not item.id.startswith(f"{self.lease.id}.")]
         self.left = await self.worker.in_parts.left(back)
 
@@ -283,6 +294,7 @@ class OverlappingBatch(Batch):
 
     async def run(self, most: int, go_on: Callable[[int], None]) -> None:
         """Take them through, and wait until they are committed; the next ones may be taken meanwhile."""
+        await self.lease.open()
         await self._recall()
         for item in self.lease:
             await self._handle(item)

@@ -333,8 +333,9 @@ class Worker:
         timeout = 0 if self.alone.is_called_for else _LOOK_SECONDS
         with suppress(DrainedError), self._in_hand(queue) as later_ones_end:
             self.hops.go_on()
-            async with self.post.store.queue.lease(queue, most, timeout=timeout, consumer=self.post.name) as lease:
-                if self.alone.is_called_for and all(item.attempt == 1 for item in lease):
+            lots = self.post.store.queue.lease(queue, most, timeout=timeout, consumer=self.post.name, is_read=False)
+            async with lots as lease:
+                if self.alone.is_called_for and await _is_new(lease):
                     self.alone.trust(queue)
                     await when_innocent()
                 if lease:
@@ -371,3 +372,10 @@ class Worker:
         except StoppedError:
             await lease.give_back()  # without an error: it says nothing about the item
             raise
+
+
+async def _is_new(lease: Lease) -> bool:
+    """Whether nobody had any of its items before."""
+    if not lease.is_fresh:
+        await lease.open()
+    return lease.is_fresh or all(item.attempt == 1 for item in lease)

@@ -48,6 +48,9 @@ class Routing:
         Returns:
             how many the next ones should be at most.
         """
+        await lease.open()
+        if not lease:
+            return most
         results, loop = Results(), self.plan.loop.name
         is_own = lease.name == loop_queue(loop)
         for item in lease:
