@@ -19,7 +19,7 @@ from nodeflow.errors import (
     StorageFullError,
     StoreClosedError,
 )
-from nodeflow.storage.arguments import clean, deadline, seconds_of, whole
+from nodeflow.storage.arguments import clean, deadline, whole
 from nodeflow.storage.changes import Changes
 from nodeflow.storage.connection import RedisConnection
 from nodeflow.storage.endings import to_the_end
@@ -29,6 +29,7 @@ from nodeflow.storage.keys import BOUND, Keys
 from nodeflow.storage.lease import Lease
 from nodeflow.storage.opening import opened_each
 from nodeflow.storage.outgoing import COMMAND_BYTES
+from nodeflow.storage.packing import Packing
 from nodeflow.storage.payloads import Payloads
 from nodeflow.storage.room import once_there_is_room
 from nodeflow.storage.session import Lane
@@ -38,6 +39,8 @@ _OVERDUE_SECONDS = 1.0
 """After how long a hop that needs room for many goes where there is room for one, past those who push one by one."""
 
 _LEASE_BYTES = 4 * COMMAND_BYTES
+_LARGE_BYTES = 16_384
+"""From how many bytes on to send a hop in vain costs more than to ask first."""
 
 
 @frozen
@@ -70,6 +73,8 @@ class Hops:
         self._connection = connection
         self._keys = keys
         self._payloads = payloads
+        self._full: set[str] = set()
+        """The queues that had no room for the last hop that pushed to them."""
 
     async def member(self, name: str, consumer: str | None) -> Member:
         """The consumer of a queue: a slot, or this process's own one."""
@@ -208,17 +213,18 @@ class Hops:
         """
         for name, increment in (changes.counts if changes is not None else {}).items():
             whole(f"the count of {name!r}", increment, _LEAST_COUNT, _MOST_COUNT)
+        packing = Packing(self._keys, self._payloads)
         plan = Hop(
             lease,
             done,
             retries,
             buried,
-            await self._packed("pushes", pushes) if pushes else {},
-            await self._packed_states(states) if states else {},
-            await self._packed("dead", dead) if dead else {},
+            await packing.values("pushes", pushes) if pushes else {},
+            await packing.states(states) if states else {},
+            await packing.values("dead", dead) if dead else {},
             clean(reason),
-            await self._packed_later(later) if later else {},
-            await self._packed_moved(moved) if moved else {},
+            await packing.later(later) if later else {},
+            await packing.moved(moved) if moved else {},
             None if changes is None or changes.is_empty else changes,
         )
         if plan.is_empty:
@@ -233,7 +239,7 @@ class Hops:
                 if after is not None:
                     after()
 
-        full = await self._hop(plan, heard, is_overdue=False)
+        full = await self._try(plan, heard, is_overdue=False)
         if full is not None:
             await self._once_there_is_room(plan, queues, heard, full, end)
 
@@ -253,13 +259,33 @@ class Hops:
             """Try the hop; whether it was not this queue that had no room."""
             nonlocal full
             is_overdue = anyio.current_time() - began > _OVERDUE_SECONDS
-            full = await self._hop(plan, heard, is_overdue=is_overdue)
+            full = await self._try(plan, heard, is_overdue=is_overdue)
             return full != place
 
         while full is not None:
             name = list(plan.pushes)[full]
             if not await once_there_is_room(self._connection, queues[name], end, partial(goes_past, full)):
                 raise QueueFullError(name, await self._bound(queues[name]))
+
+    async def _try(self, plan: Hop, heard: Callable[[Sequence[int]], None], *, is_overdue: bool) -> int | None:
+        """Try a hop; a large one isn't sent as long as a queue that had no room has none.
+
+        Returns:
+            the place of the pushed queue that has no room; None when it was done.
+        """
+        names = list(plan.pushes)
+        for place, name in enumerate(names if plan.size > _LARGE_BYTES else ()):
+            if name in self._full and not await self._has_room(name, len(plan.pushes[name]), is_overdue=is_overdue):
+                return place
+        full = await self._hop(plan, heard, is_overdue=is_overdue)
+        self._full.difference_update(names)
+        if full is not None:
+            self._full.add(names[full])
+        return full
+
+    async def _has_room(self, name: str, number: int, *, is_overdue: bool) -> bool:
+        keys, operation = self._keys.all_of(name), f"look for room in '{name}'"
+        return bool(await self._connection.run_script("has_room", keys, [number, int(is_overdue)], operation))
 
     async def _hop(
         self,
@@ -268,7 +294,7 @@ class Hops:
         *,
         is_overdue: bool,
     ) -> int | None:
-        """Try a hop; the place of the pushed queue that had no room, None when it was done."""
+        """Send a hop; the place of the pushed queue that had no room, None when it was done."""
         session = await self._connection.session()
         keys = plan.keys(self._keys)
         keys.insert(0, self._keys.sent(keys[0], session.id))
@@ -283,36 +309,6 @@ class Hops:
                 head["is_full_server"] = True
                 reply = await step("hop_at_full", keys, [orjson.dumps(head), *plan.values])
         return None if reply[0] else int(reply[1]) - 1
-
-    async def _packed(self, what: str, values: Mapping[str, Sequence[Any]]) -> dict[str, list[bytes]]:
-        packed = {}
-        for name, lot in values.items():
-            packed[name] = await self._payloads.pack_each(f"{what}[{name!r}]", lot, self._keys.all_of(name)[0])
-        return {name: lot for name, lot in packed.items() if lot}
-
-    async def _packed_later(
-        self, later: Mapping[str, Sequence[tuple[float, Any]]]
-    ) -> dict[str, list[tuple[int, bytes]]]:
-        packed = {}
-        for name, lot in later.items():
-            values = await self._payloads.pack_each(
-                f"later[{name!r}]", [value for _, value in lot], self._keys.queue(name)
-            )
-            delays = [round(seconds_of("delay", delay) * 1e6) for delay, _ in lot]
-            packed[name] = list(zip(delays, values, strict=True))
-        return packed
-
-    async def _packed_moved(self, moved: Mapping[str, Sequence[tuple[int, Any]]]) -> dict[str, list[tuple[int, bytes]]]:
-        packed = {}
-        for name, lot in moved.items():
-            values = [value for _, value in lot]
-            data = await self._payloads.pack_each(f"moved[{name!r}]", values, self._keys.queue(name))
-            packed[name] = list(zip([place for place, _ in lot], data, strict=True))
-        return packed
-
-    async def _packed_states(self, states: Mapping[str, Any]) -> dict[str, bytes]:
-        named = [(key, self._keys.cache(key), value) for key, value in states.items()]
-        return {place: await self._payloads.pack_as(f"states[{key!r}]", value, place) for key, place, value in named}
 
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)

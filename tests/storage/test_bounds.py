@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -304,6 +305,25 @@ async def test_a_hop_larger_than_the_bound_goes_when_the_queue_is_empty(store: D
         assert await other.queue.pop("jobs", timeout=0) == "a"
         await asyncio.wait_for(hop, 5)
         assert await drained(store) == [0, 1, 2, 3, 4]
+
+
+async def test_a_large_hop_that_waits_for_room_is_not_sent_again_and_again(
+    store: DataStore, other: DataStore, client: Redis
+) -> None:
+    await store.queue.bound("jobs", 5)
+    await store.queue.push_many("jobs", range(5))
+
+    async def received() -> int:
+        return int((await client.info("stats"))["total_net_input_bytes"])
+
+    large, before = [os.urandom(20_000).hex() for _ in range(5)], await received()
+    async with started(store.queue.commit(pushes={"jobs": large})) as hop:
+        await until_waiting(store, 4)
+        assert await received() - before < 2 * sum(map(len, large)), "it was sent once"
+        found = await drained(other, "jobs")
+        await hop
+    assert found + await drained(other, "jobs") == [*range(5), *large]
+    await store.queue.bound("jobs", None)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0001, 5])

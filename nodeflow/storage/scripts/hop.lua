@@ -71,11 +71,10 @@ local function obstacle()
   problem = problem or (job and unexpected(job, changes.expected))
   for place, target in ipairs(targets) do
     problem = problem or must_be('list', target.main)
-    local room, bound = room_in(target)
-    local number = plan.pushes[place]
+    local fits, room = fits_in(target, plan.pushes[place], plan.is_overdue)
     if not room and plan.is_full_server then
       problem = problem or redis.error_reply('OOM the server is full, and queue ' .. target.main .. ' has no bound')
-    elseif room and room < number and not (room > 0 and (plan.is_overdue or room == bound)) then
+    elseif not fits then
       say_full(target)
       problem = problem or {0, place}
     end

@@ -34,6 +34,13 @@ local function room_in(queue)
   return math.max(0, bound - waiting), tonumber(bound)
 end
 
+-- Whether there is room for so many items of a hop: for all of them, or, when it is overdue or they would never fit, for
+-- one; and the room, nil when the queue has no bound.
+local function fits_in(queue, number, is_overdue)
+  local room, bound = room_in(queue)
+  return not room or room >= number or (room > 0 and (is_overdue or room == bound)), room
+end
+
 -- Whoever finds a queue full blocks on its `room` for a moment, or comes again.
 local function say_full(queue)
   redis.call('SET', queue.full, 1, 'PX', 1000)
