@@ -239,7 +239,9 @@ class Hops:
                 if after is not None:
                     after()
 
-        full = await self._try(plan, heard, is_overdue=False)
+        full = await self._without_room(plan, is_overdue=False)
+        if full is None:
+            full = await self._hop(plan, heard, is_overdue=False)
         if full is not None:
             await self._once_there_is_room(plan, queues, heard, full, end)
 
@@ -251,15 +253,21 @@ class Hops:
         first_full: int,
         end: float,
     ) -> None:
-        """Try a hop again, waiting for one queue after the other that has no room, the first of them first."""
-        began = anyio.current_time()
+        """Try a hop again, waiting for one queue after the other that has no room, the first of them first.
+
+        A large one is sent when there seems to be room, and once a second: it may be that its lease was lost.
+        """
+        began = sent = anyio.current_time()
         full: int | None = first_full
 
         async def goes_past(place: int) -> bool:
             """Try the hop; whether it was not this queue that had no room."""
-            nonlocal full
-            is_overdue = anyio.current_time() - began > _OVERDUE_SECONDS
-            full = await self._try(plan, heard, is_overdue=is_overdue)
+            nonlocal full, sent
+            now = anyio.current_time()
+            is_overdue = now - began > _OVERDUE_SECONDS
+            full = await self._without_room(plan, is_overdue=is_overdue) if now - sent < _OVERDUE_SECONDS else None
+            if full is None:
+                sent, full = now, await self._hop(plan, heard, is_overdue=is_overdue)
             return full != place
 
         while full is not None:
@@ -267,25 +275,14 @@ class Hops:
             if not await once_there_is_room(self._connection, queues[name], end, partial(goes_past, full)):
                 raise QueueFullError(name, await self._bound(queues[name]))
 
-    async def _try(self, plan: Hop, heard: Callable[[Sequence[int]], None], *, is_overdue: bool) -> int | None:
-        """Try a hop; a large one isn't sent as long as a queue that had no room has none.
-
-        Returns:
-            the place of the pushed queue that has no room; None when it was done.
-        """
-        names = list(plan.pushes)
-        for place, name in enumerate(names if plan.size > _LARGE_BYTES else ()):
-            if name in self._full and not await self._has_room(name, len(plan.pushes[name]), is_overdue=is_overdue):
-                return place
-        full = await self._hop(plan, heard, is_overdue=is_overdue)
-        self._full.difference_update(names)
-        if full is not None:
-            self._full.add(names[full])
-        return full
-
-    async def _has_room(self, name: str, number: int, *, is_overdue: bool) -> bool:
-        keys, operation = self._keys.all_of(name), f"look for room in '{name}'"
-        return bool(await self._connection.run_script("has_room", keys, [number, int(is_overdue)], operation))
+    async def _without_room(self, plan: Hop, *, is_overdue: bool) -> int | None:
+        """The place of a pushed queue that had no room for the last hop, and has none for this one, if it is large."""
+        for place, (name, lot) in enumerate(plan.pushes.items() if plan.size > _LARGE_BYTES else ()):
+            if name in self._full:
+                keys, operation = self._keys.all_of(name), f"look for room in '{name}'"
+                if not await self._connection.run_script("has_room", keys, [len(lot), int(is_overdue)], operation):
+                    return place
+        return None
 
     async def _hop(
         self,
@@ -308,7 +305,11 @@ class Hops:
             except StorageFullError:
                 head["is_full_server"] = True
                 reply = await step("hop_at_full", keys, [orjson.dumps(head), *plan.values])
-        return None if reply[0] else int(reply[1]) - 1
+        full = None if reply[0] else int(reply[1]) - 1
+        self._full.difference_update(plan.pushes)
+        if full is not None:
+            self._full.add(list(plan.pushes)[full])
+        return full
 
     async def _bound(self, keys: Sequence[str]) -> int:
         return int(await self._connection.call("GET", keys[BOUND], operation="read a queue's bound") or 0)

@@ -267,10 +267,13 @@ async def test_a_hop_that_finds_no_room_in_time_did_nothing(store: DataStore) ->
     await balanced(store, "in", done=2)
 
 
-async def test_a_hop_that_lost_its_lease_while_it_waited_says_so(store: DataStore, other: DataStore) -> None:
+@pytest.mark.parametrize("value", ["late", os.urandom(20_000).hex()], ids=["small", "large"])
+async def test_a_hop_that_lost_its_lease_while_it_waited_says_so(
+    store: DataStore, other: DataStore, value: str
+) -> None:
     await store.queue.push("in", 1)
     async with bounded(store, 1, "full"), store.queue.lease("in", consumer="count/0", timeout=0) as lease:
-        async with started(lease.commit(pushes={"jobs": ["late"]})) as hop:
+        async with started(lease.commit(pushes={"jobs": [value]})) as hop:
             await until_waiting(store)
             async with other.queue.lease("in", consumer="count/0", timeout=0) as successor:
                 assert values(successor) == [1]
