@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -72,7 +75,7 @@ class Project:
 
         Args:
             arguments: what stands behind the command's name.
-            answer: what is typed there, if it asks.
+            answer: what is typed there when it asks; "\x03" is Ctrl-C.
             status: the exit status that it must have.
         """
         outer, inner = pty.openpty()
@@ -84,12 +87,15 @@ class Project:
             stdin=inner if answer else subprocess.DEVNULL,
             stdout=inner,
             stderr=inner,
+            start_new_session=True,
+            preexec_fn=partial(fcntl.ioctl, inner, termios.TIOCSCTTY, 0),
         ) as process:
             os.close(inner)
-            os.write(outer, answer.encode())
             with suppress(OSError):  # how Linux says that the other end is closed
                 while part := os.read(outer, 65536):
                     shown += part
+                    if b"[y/N]" in part:
+                        os.write(outer, answer.encode())
         os.close(outer)
         assert process.returncode == status, shown.decode()
         return shown.decode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -100,7 +102,18 @@ def _ask(asks: bool, what: str, letters: Sequence[Letter], place: str) -> None:
     """Say what would be touched, and stop unless that is agreed to."""
     if asks and letters:
         _show_groups(letters, Console(stderr=True))
-        typer.confirm(f"{what}: {plural(len(letters), 'dead letter')} of {place}?", abort=True, err=True)
+        with _ended_by_ctrl_c():
+            typer.confirm(f"{what}: {plural(len(letters), 'dead letter')} of {place}?", abort=True, err=True)
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C end at once what holds up the event loop, which would only note it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _show(letters: Sequence[Letter], place: str, *, limit: int | None, summary: bool, json: bool) -> None:

@@ -323,4 +323,7 @@ def _why_not(kind: type) -> str:
     bases = [base.__name__ for base in _BUILT_IN if issubclass(kind, base)]
     if bases and form_of(kind) is None:
         return f"{name} would come back as {bases[0]}: give that, or register it with nodeflow.values.register"
-    return f"{name} is of no known type: define it in a module of the graph, or give it to nodeflow.values.register"
+    return (
+        f"{name} is of no known type: make it a dataclass, an attrs class or a pydantic model of the graph's modules, or "
+        "give it to nodeflow.values.register"
+    )

@@ -148,6 +148,8 @@ def test_on_a_terminal_it_is_asked_first(failed: Project) -> None:
     shown = failed.on_a_terminal("dead-letters", "flow.py", "--requeue", "--node", "parse", answer="n\n", status=1)
     assert "Requeue: 14 dead letters of graph" in shown
     assert "Broken" in shown
+    shown = failed.on_a_terminal("dead-letters", "flow.py", "--clear", answer="\x03", status=1)
+    assert "Aborted" in shown
     assert len(letters(failed)) == 15
     shown = failed.on_a_terminal("dead-letters", "flow.py", "--clear", "--error", "Broken", answer="y\n")
     assert "Remove for good: 2 dead letters of graph" in shown

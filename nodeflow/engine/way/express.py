@@ -220,7 +220,7 @@ class Express:
 
         def then_one(item: str, value: Any) -> bool:
             packed = pack(item, value) if pack is not None else None
-            if packed is None:
+            if packed is None or (remembers and not self._is_noted()):
                 return False
             self.results.push(*packed)
             return True
@@ -234,4 +234,4 @@ class Express:
                 self.results.push(*each)
             return True
 
-        return then_one if pack is not None and len(packs or ()) == 1 and not remembers else then
+        return then_one if len(packs or ()) == 1 else then
