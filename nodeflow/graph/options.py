@@ -134,14 +134,14 @@ def node(
         GraphError: the id can't be one, what is marked is no function, or an option has no such value.
     """
     where = caller()
-    heeded_by_some: dict[str, Any] = {
-        "retry": retry,
-        "live": None if live is False else live,
-        "shardable": None if shardable is False else shardable,
-        "max_in_flight": max_in_flight,
-        "ordered": ordered,
+    heeded_by_some: dict[str, tuple[Any, Any]] = {
+        "retry": (retry, None),
+        "live": (live, False),
+        "shardable": (shardable, False),
+        "max_in_flight": (max_in_flight, None),
+        "ordered": (ordered, None),
     }
-    said = {name: value for name, value in heeded_by_some.items() if value is not None}
+    said = {name: value for name, (value, default) in heeded_by_some.items() if value is not default}
     with errors_at(where):
         options = Options(id=id, on_blob_error=on_blob_error, on_error=on_error, said=frozenset(said), **said)
 

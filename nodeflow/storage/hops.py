@@ -278,11 +278,16 @@ class Hops:
     async def _without_room(self, plan: Hop, *, is_overdue: bool) -> int | None:
         """The place of a pushed queue that had no room for the last hop, and has none for this one, if it is large."""
         for place, (name, lot) in enumerate(plan.pushes.items() if plan.size > _LARGE_BYTES else ()):
-            if name in self._full:
-                keys, operation = self._keys.all_of(name), f"look for room in '{name}'"
-                if not await self._connection.run_script("has_room", keys, [len(lot), int(is_overdue)], operation):
-                    return place
+            if name in self._full and not await self._has_room(name, len(lot), is_overdue=is_overdue):
+                return place
         return None
+
+    async def _has_room(self, name: str, number: int, *, is_overdue: bool) -> bool:
+        keys, operation = self._keys.all_of(name), f"look for room in '{name}'"
+        try:
+            return bool(await self._connection.run_script("has_room", keys, [number, int(is_overdue)], operation))
+        except StorageFullError:  # before Redis 7 nothing can be noted then: the hop itself knows what to do
+            return True
 
     async def _hop(
         self,
@@ -356,7 +361,7 @@ class Hops:
             return
         main = lease.member.keys[0]
         items, garbage = await opened_each(self._payloads, main, lease.id, lease.envelopes, lease.unread)
-        if garbage:
+        if garbage and lease.is_open:
             await self.commit(lease=lease, done=[], buried=garbage)
         lease.opened(None, items)
         if not items:
@@ -364,6 +369,8 @@ class Hops:
 
     async def read(self, elements: Sequence[bytes]) -> Sequence[Any] | None:
         """The values of bare elements; None when one of them is to be looked at by itself."""
+        if max(map(len, elements), default=0) > self._payloads.most:
+            return None
         try:
             return await self._payloads.decode_each(elements)
         except PayloadError:

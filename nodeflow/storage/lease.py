@@ -66,7 +66,7 @@ class Lease(Sequence[Item]):
         self._held: dict[str, int] | None = None if elements else {}
 
     async def open(self) -> None:
-        """Read all that wasn't read; what can't be read goes to the dead letters."""
+        """Read all that wasn't read; what can't be read goes to the dead letters, unless it was acknowledged before."""
         if self.unread:
             await self._hops.open(self)
 
@@ -77,10 +77,12 @@ class Lease(Sequence[Item]):
             values: the values of its items, oldest first, when all are delivered for the first time.
             items: its items, oldest first, each with its place in the server's list, when that isn't so.
         """
+        if not self.unread:  # another task was faster
+            return
         self.unread, self.fresh_values = (), values
         if values is None:
             self._known = tuple(item for item, _ in items)
-            self._held = {item.id: place for item, place in items}
+            self._held = {item.id: place for item, place in items} if self._held is None else self._held
 
     async def read(self, start: int, stop: int) -> Sequence[Any] | None:
         """The values of some items, when all are delivered for the first time; they are not kept.

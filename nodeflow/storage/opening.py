@@ -27,6 +27,9 @@ async def opened_each(
     bodies: dict[int, bytes] = {}
     garbage = []
     for place, data in enumerate(elements):
+        if len(data) > payloads.most and place >= envelopes:
+            garbage.append((place, f"{len(data)} bytes, more than the {payloads.most} that an item may have"))
+            continue
         try:
             heads[place], bodies[place] = split(data) if place < envelopes else ({}, data)
         except PayloadError as error:

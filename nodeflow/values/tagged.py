@@ -324,6 +324,6 @@ def _why_not(kind: type) -> str:
     if bases and form_of(kind) is None:
         return f"{name} would come back as {bases[0]}: give that, or register it with nodeflow.values.register"
     return (
-        f"{name} is of no known type: make it a dataclass, an attrs class or a pydantic model of the graph's modules, or "
-        "give it to nodeflow.values.register"
+        f"{name} is of no known type: make it a dataclass, an attrs class or a pydantic model of the graph's modules, "
+        "or give it to nodeflow.values.register"
     )

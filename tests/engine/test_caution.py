@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from nodeflow.engine.core.marks import epoch_mark
@@ -60,6 +62,37 @@ async def test_a_process_whose_slot_was_taken_over_takes_no_note_back(store: Dat
     with pytest.raises(LeaseLostError):
         async with first.noted(0):
             pass
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_what_was_broken_off_is_tried_no_more_often_and_the_notes_can_be_taken_back(
+    store: DataStore, turns: int
+) -> None:
+    first = await process_of(store)
+    await first.begin()
+
+    async def be_tried() -> None:
+        async with first.noted(0):
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(be_tried)
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert (await process_of(store)).tries == 0
+
+
+async def test_notes_are_taken_back_while_another_was_broken_off(store: DataStore) -> None:
+    first = await process_of(store)
+    await first.begin()
+    async with first.noted(0):
+        pass
+    with anyio.move_on_after(0):
+        async with first.noted(1):
+            await anyio.sleep_forever()
+    await first.end()
+    assert not (await process_of(store)).is_called_for
 
 
 async def test_only_values_that_a_process_died_of_are_tried_more_often(store: DataStore) -> None:

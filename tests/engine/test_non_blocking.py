@@ -278,9 +278,10 @@ def test_a_wrong_number_in_flight_is_refused(wrong: Any) -> None:
         node(max_in_flight=wrong)
 
 
-def test_ordered_is_a_flag() -> None:
-    with pytest.raises(GraphError, match="ordered is True or False"):
-        node(ordered=1)  # type: ignore[call-overload]
+@pytest.mark.parametrize("wrong", [{"ordered": 1}, {"live": None}, {"shardable": None}, {"live": "yes"}], ids=str)
+def test_flags_are_true_or_false(wrong: dict[str, Any]) -> None:
+    with pytest.raises(GraphError, match="is True or False"):
+        node(**wrong)
 
 
 LATE = """

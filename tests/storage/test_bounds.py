@@ -310,6 +310,22 @@ async def test_a_hop_larger_than_the_bound_goes_when_the_queue_is_empty(store: D
         assert await drained(store) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("size", [10, 10_000])
+async def test_a_hop_waits_for_room_at_a_full_server_too(server: Server, size: int) -> None:
+    async with DataStore.from_url(server.url) as store, Redis.from_url(server.url) as client:
+        await store.queue.bound("out", 5)
+        await store.queue.push_many("out", range(5))
+        await store.queue.push_many("in", range(3))
+        async with store.queue.lease("in", 3, timeout=0) as lease:
+            await client.config_set("maxmemory", 1)
+            large = [os.urandom(size).hex() for _ in range(3)]
+            async with started(lease.commit(pushes={"out": large})) as hop:
+                await until_waiting(store)
+                assert [await store.queue.pop("out") for _ in range(5)] == list(range(5))
+                await hop
+        assert [await store.queue.pop("out") for _ in range(3)] == large
+
+
 async def test_a_large_hop_that_waits_for_room_is_not_sent_again_and_again(
     store: DataStore, other: DataStore, client: Redis
 ) -> None:

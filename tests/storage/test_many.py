@@ -88,6 +88,21 @@ async def test_one_that_is_too_large_for_any_client_is_a_dead_letter(
     assert await store.queue.discard("jobs", None) == 1
 
 
+async def test_one_that_is_too_large_is_a_dead_letter_where_the_server_compresses_lists(
+    store: DataStore, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_taking(store, monkeypatch, 100_000)
+    await client.config_set("list-compress-depth", 1)
+    try:
+        await client.lpush(key(store), *range(MANY), b"1" * 200_000, *range(MANY))
+        assert values(await drained(store, "jobs")) == [*range(MANY), *range(MANY)]
+    finally:
+        await client.config_set("list-compress-depth", 0)
+    (letter,) = await store.queue.dead_letters("jobs")
+    assert letter.error == "200000 bytes, more than the 100000 that an item may have"
+    assert await store.queue.discard("jobs", None) == 1
+
+
 async def test_a_lease_that_is_taken_over_before_it_is_read_is_lost(
     store: DataStore, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,17 @@ async def test_one_that_cannot_be_read_is_a_dead_letter_once_it_was_opened(
     await store.queue.discard("jobs", None)
 
 
+@pytest.mark.parametrize("is_back", [False, True], ids=["new", "given back before"])
+async def test_it_is_not_open_again_when_it_is_read_after_all_was_done(store: DataStore, *, is_back: bool) -> None:
+    await store.queue.push_many("jobs", range(3))
+    if is_back:
+        await give_back(store, "jobs", 3)
+    async with store.queue.lease("jobs", 3, timeout=0, is_read=False) as lease:
+        await lease.commit()
+        await lease.open()
+        assert (values(lease), lease.is_open) == ([0, 1, 2], False)
+
+
 async def test_a_lease_of_garbage_alone_is_empty_once_it_was_opened(store: DataStore, client: Redis) -> None:
     await client.lpush(Keys(store.prefix).all_of("jobs")[0], b"{", b"[")
     async with store.queue.lease("jobs", 2, timeout=0, is_read=False) as lease:

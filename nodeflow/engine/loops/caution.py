@@ -142,11 +142,11 @@ class Caution:
 
     @asynccontextmanager
     async def noted(self, number: int) -> AsyncIterator[None]:
-        """Have it noted that a value is tried alone, once more; not what was broken off and might have come through."""
+        """Have it noted that a value is tried alone, once more; but not for one that was broken off by an exception."""
         await self.hops.mark({self._tried: number + 1, self._tries: self.tries + 1})
         try:
             yield
-        except anyio.get_cancelled_exc_class():
+        except BaseException:
             with anyio.CancelScope(shield=True), suppress(StorageError):
                 await self.hops.mark({self._tries: self.tries})
             raise

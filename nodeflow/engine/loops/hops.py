@@ -84,7 +84,9 @@ class Hops:
         self._marks.update(results.marks)
 
     async def mark(self, marks: Mapping[str, int]) -> None:
-        """Set marks that say nothing of how far the job is, also when nothing is committed any more.
+        """Set marks that say nothing of how far the job is, whatever they are, also when nothing is committed any more.
+
+        It is done to its end, so that what they are is known.
 
         Args:
             marks: those that only this process changes.
@@ -94,7 +96,8 @@ class Hops:
             StorageError: the server refused.
         """
         async with self.order:
-            await self.store.queue.commit(changes=Changes(job=self.job, expected=self._expected(marks), marks=marks))
+            with anyio.CancelScope(shield=True):
+                await self.store.queue.commit(changes=Changes(job=self.job, expected=self._expected({}), marks=marks))
             self._marks.update(marks)
 
     @contextmanager

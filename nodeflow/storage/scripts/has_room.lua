@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Whether a queue has room for what a hop pushes, so that one that must wait needn't be sent; who finds none is woken when
 -- there is some. KEYS: a queue. ARGV: how many, whether it is overdue (0, 1). Returns 1 or 0.
 --#include lib_keys

@@ -104,14 +104,14 @@ if not is_plain then
   end
   is_alone = is_alone or gone < #back or is_more_due
 end
--- How many bytes a list has at most; without end where the server lets nobody ask for that.
+-- How many bytes a list has, fewer where the server compresses lists; without end where it lets nobody ask for that.
 local function size_of(list)
   local size = redis.pcall('MEMORY', 'USAGE', list, 'SAMPLES', 0)
   return type(size) == 'number' and size or math.huge
 end
 
 -- Moves the oldest items into the lease as a whole, where that needs no look at any of them; how many, 0 for none.
--- None is larger than all are together.
+-- None is larger than all are together; whoever reads them looks once more.
 local function move_many()
   local length = redis.call('LLEN', queue.main)
   local number = math.min(length, wanted)
