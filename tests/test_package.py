@@ -64,6 +64,18 @@ def test_the_sample_of_the_readme_runs(project: Project) -> None:
     )
 
 
+def test_the_gathering_sample_of_the_guide_gives_what_it_says(project: Project) -> None:
+    text = (ROOT / "docs" / "guide.md").read_text()
+    (sample,) = [block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "Collect()" in block]
+    project.write("shop.py", sample)
+    project.write(
+        "show.py", "from nodeflow.testing import run_graph\nfrom shop import graph\nprint(run_graph(graph)['bill'])"
+    )
+    bills = ast.literal_eval(project.run("show.py", program="python").stdout)
+    told = text.split(sample)[1].splitlines()[2]
+    assert [json.dumps(bill) in told for bill in bills] == [True, True]
+
+
 async def test_the_storage_sample_of_the_readme_runs(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[1]
     monkeypatch.setenv("NODEFLOW_URL", server_url)

@@ -62,7 +62,7 @@ def step(
         _announce(await engine.plan(node, items=wanted, refresh=refresh))
         return await engine.step(node, items=wanted, refresh=refresh)
 
-    _show_result(with_engine(file, say_and_step), json)
+    _show_result(file, with_engine(file, say_and_step), json)
 
 
 def status(file: File, json: Json = False) -> None:
@@ -136,7 +136,7 @@ def _show_plan(plan: StepPlan, json: bool) -> None:
     _show_notes(plan)
 
 
-def _show_result(result: StepResult, json: bool) -> None:
+def _show_result(file: str, result: StepResult, json: bool) -> None:
     for node, reason in result.not_kept.items():
         _note(f"{node} is not kept: {reason}")
     if json:
@@ -146,7 +146,7 @@ def _show_result(result: StepResult, json: bool) -> None:
         for item in result.items[:_SHOWN]:
             typer.echo(f"{item.id}  {_item_text(item, 200)}")
         if len(result.items) > _SHOWN:
-            _note(f"… and {len(result.items) - _SHOWN} more: nodeflow outputs FILE {result.node}")
+            _note(f"… and {len(result.items) - _SHOWN} more: nodeflow outputs {file} {result.node}")
     kept = "not kept" if result.node in result.not_kept else "kept"
     _note(
         f"{result.node}: {plural(len(result.items), 'item')}{_sample_text(result)} "
