@@ -109,9 +109,10 @@ def _shared_queues(graph: Graph) -> Iterator[str]:
 def _lonely_state(graph: Graph) -> Iterator[str]:
     for spec in graph.nodes.values():
         loop = graph.loops[spec.loop]
-        if spec.has_finish and loop.processes > 1 and loop.by is None:
+        what = "has a finish()" if spec.has_finish else "uses ctx.state" if spec.uses_state else ""
+        if what and loop.processes > 1 and loop.by is None:
             yield (
-                f"{spec.location}: node {spec.id!r} has a finish(), but loop {spec.loop!r} has {loop.processes} "
+                f"{spec.location}: node {spec.id!r} {what}, but loop {spec.loop!r} has {loop.processes} "
                 "processes and each would see a part of the items: give the loop processes=1, or by= to divide them by "
                 "a key"
             )

@@ -11,8 +11,10 @@ from attrs import field, frozen
 
 from nodeflow.graph.kinds import Node
 from nodeflow.graph.location import Location
+from nodeflow.graph.names import innermost
 from nodeflow.graph.options import Options
 from nodeflow.graph.roles import Kind, method_of
+from nodeflow.graph.uses import attributes_of
 
 
 def _read_only(inputs: Mapping[str, Edge | Constant]) -> Mapping[str, Edge | Constant]:
@@ -122,6 +124,12 @@ class NodeSpec:
     def takes_context(self) -> bool:
         """Whether it may remember something, or push to other queues."""
         return self.context_port is not None or self.has_finish
+
+    @cached_property
+    def uses_state(self) -> bool:
+        """Whether its own code asks for `ctx.state`."""
+        code = getattr(innermost(self.function), "__code__", None)
+        return self.context_port is not None and code is not None and "state" in attributes_of(code, self.context_port)
 
     @cached_property
     def function(self) -> Callable[..., Any]:

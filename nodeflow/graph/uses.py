@@ -12,6 +12,7 @@ import attrs
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_LOCAL_LOADS = ("LOAD_FAST", "LOAD_DEREF")
 _ATTRIBUTE_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 
 
@@ -46,6 +47,19 @@ def code_uses(code: CodeType) -> Iterator[Use]:
             level, names = steps[index - 2].argval, steps[index - 1].argval
             module = "." * level + step.argval
             yield from [Use(module, (name,), True) for name in names or ()] or [Use(module, (), True)]
+
+
+def attributes_of(code: CodeType, local: str) -> frozenset[str]:
+    """Give the attributes that a code object, or one inside it, loads of a local variable."""
+    found = set()
+    for each in (code, *inner_codes(code)):
+        last: object = None
+        for step in dis.get_instructions(each):
+            if last == local and step.opname in _ATTRIBUTE_LOADS:
+                found.add(str(step.argval))
+            is_local = step.opname.startswith(_LOCAL_LOADS)
+            last = step.argval[-1] if is_local and isinstance(step.argval, tuple) else is_local and step.argval
+    return frozenset(found)
 
 
 def tree_uses(nodes: Iterable[ast.AST]) -> Iterator[Use]:

@@ -124,6 +124,28 @@ def finish_in_many_processes(graph: Graph) -> None:
         graph.add(Tally(), source)
 
 
+def state_in_many_processes(graph: Graph) -> None:
+    def tally(n: int, ctx: Context) -> int:
+        ctx.state["n"] = n
+        return n
+
+    with graph.loop("read"):
+        made = graph.add(one)
+    with graph.loop("work", processes=3):
+        graph.add(tally, made)
+
+
+def state_deep_in_many_processes(graph: Graph) -> None:
+    class Tally(BlockingNode):
+        def execute(self, n: int, ctx: Context) -> Iterator[int]:
+            yield from (ctx.state.get(k, 0) for k in range(n))
+
+    with graph.loop("read"):
+        made = graph.add(one)
+    with graph.loop("work", processes=3):
+        graph.add(Tally(), made)
+
+
 def producer_in_many_processes(graph: Graph) -> None:
     with graph.loop("work", processes=2):
         graph.add(Numbers())
@@ -229,6 +251,8 @@ EVERY: list[tuple[Callable[[Graph], None], str]] = [
         finish_in_many_processes,
         "node 'tally' has a finish(), but loop 'work' has 3 processes and each would see a part",
     ),
+    (state_in_many_processes, "node 'tally' uses ctx.state, but loop 'work' has 3 processes and each would see a part"),
+    (state_deep_in_many_processes, "node 'tally' uses ctx.state, but loop 'work' has 3 processes"),
     (producer_in_many_processes, "producer 'numbers' would yield the same values in each of the 2 processes of loop"),
     (function_producer_in_many_processes, "producer 'one' would yield the same values in each of the 2 processes"),
     (two_producers_together, f"node 'three' takes 'first', 'second', whose items begin at different heads, {TOGETHER}"),

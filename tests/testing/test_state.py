@@ -189,10 +189,14 @@ def test_what_cannot_be_kept_at_the_end_of_a_generator_fails_its_item() -> None:
     assert "ctx.state['odd']: object" in found.failed[0]["error"]["message"]
 
 
+def remember(ctx: Context, n: int) -> None:
+    ctx.state["n"] = n
+
+
 def test_there_is_no_state_where_each_process_would_see_a_part_of_it() -> None:
     graph = Graph("g")
     with graph.loop("several", processes=2):
-        graph.add(lambda n, ctx: ctx.state.update(n=n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
+        graph.add(lambda n, ctx: remember(ctx, n), graph.add(QueueReader("jobs"), id="jobs"), id="remember")
     (letter,) = run_graph(graph, {"jobs": [1]}).failed
     assert "no state here: loop 'several' has several processes" in letter["error"]["message"]
     assert "give the loop by=" in letter["error"]["message"]
