@@ -42,6 +42,7 @@ def blobs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project.folder / "blobs"
 
 
+@pytest.mark.slow
 def test_large_values_of_a_job_go_through_blobs_which_can_be_looked_at_and_swept(project: Project, blobs: Path) -> None:
     project.write("flow.py", FLOW)
     assert project.run("run", "flow.py", "--quiet").stdout.count("got 3000000") == 3
@@ -65,6 +66,7 @@ def test_large_values_of_a_job_go_through_blobs_which_can_be_looked_at_and_swept
     assert project.run("blobs", "list").stdout == ""
 
 
+@pytest.mark.slow
 def test_blobs_are_removed_by_id_and_only_when_that_is_meant(project: Project, blobs: Path) -> None:
     project.write("flow.py", FLOW)
     project.run("step", "flow.py", "large")

@@ -120,6 +120,7 @@ def test_those_that_were_chosen_are_requeued(failed: Project) -> None:
     assert [each["error"]["message"] for each in letters(failed)] == ["beyond repair"] * 2 + ["too large"]
 
 
+@pytest.mark.slow
 def test_those_that_were_chosen_are_removed(failed: Project) -> None:
     done = failed.run("dead-letters", "flow.py", "--clear", "--error", "Broken")
     assert done.stdout == "removed 2 dead letters\n"
