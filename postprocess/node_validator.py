@@ -109,8 +109,9 @@ def _shared_queues(graph: Graph) -> Iterator[str]:
 def _lonely_state(graph: Graph) -> Iterator[str]:
     for spec in graph.nodes.values():
         loop = graph.loops[spec.loop]
-        what = "has a finish()" if spec.has_finish else "uses ctx.state" if spec.uses_state else ""
-        if what and loop.processes > 1 and loop.by is None:
+        if loop.processes == 1 or loop.by is not None:
+            continue
+        if what := "has a finish()" if spec.has_finish else "uses ctx.state" if spec.uses_state else "":
             yield (
                 f"{spec.location}: node {spec.id!r} {what}, but loop {spec.loop!r} has {loop.processes} "
                 "processes and each would see a part of the items: give the loop processes=1, or by= to divide them by "

@@ -152,9 +152,12 @@ def node(
     return carry if function is None else carry(function)
 
 
+_NOTHING_SAID = Options()
+
+
 def options_of(target: object) -> Options:
     """The options that a function carries; the defaults where it carries none."""
-    return getattr(innermost(target), _ATTRIBUTE, None) or Options()
+    return getattr(innermost(target), _ATTRIBUTE, _NOTHING_SAID)
 
 
 def is_marked(target: object) -> bool:

@@ -17,6 +17,7 @@ from nodeflow.errors import BlobMissingError, BlobStoreError, PayloadError, Usag
 from nodeflow.values import File, FileRefValue, JsonRefValue, MemoryRefValue, RefValue, decode, digest, encode
 from nodeflow.values.blobs import BlobStore
 from nodeflow.values.frames import Frames
+from tests.support import eventually
 
 SMALL = {"a": (1, 2)}
 MEDIUM = {"a": ["text"] * 30_000}
@@ -197,8 +198,12 @@ async def test_a_temporary_file_goes_with_its_handle() -> None:
     assert path.exists()
     value = await ref.read()
     del ref
-    gc.collect()
-    assert not path.exists()
+
+    def is_gone() -> bool:
+        gc.collect()
+        return not path.exists()
+
+    eventually(is_gone, within=5, what="the thread that read it has let go of it")
     assert value == LARGE
 
 
